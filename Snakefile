@@ -1,0 +1,33 @@
+"""CDSP: scribble-supervised semantic segmentation, from strokes to tables.
+
+    snakemake --cores 8 results/table1.csv
+
+draws the embedded data set, prepares scribbles, trains the classifier, exports pseudo-labels,
+precomputes distance maps, trains and evaluates every method and writes Table 1. Another experiment
+is the same workflow with another configuration file:
+
+    snakemake --cores 8 --configfile configs/scribblesup.yaml results/table1.csv
+"""
+
+from snakemake.utils import min_version
+
+min_version("9.0")
+
+
+configfile: "config.yaml"
+
+
+include: "workflow/rules/common.smk"
+include: "workflow/rules/dataset.smk"
+include: "workflow/rules/scribbles.smk"
+include: "workflow/rules/pseudo_labels.smk"
+include: "workflow/rules/distance_maps.smk"
+include: "workflow/rules/segmentation.smk"
+include: "workflow/rules/evaluation.smk"
+include: "workflow/rules/reporting.smk"
+
+
+rule all:
+    default_target: True
+    input:
+        expand("results/{table}.csv", table=CONFIG.tables),

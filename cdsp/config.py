@@ -1,0 +1,430 @@
+"""The configuration: the settings of every stage, and `config.yaml` which puts them together.
+
+Each stage has one settings dataclass. Its defaults are the paper's; `config.yaml` says what an
+experiment does differently. A rule or a command gets its own stage's settings, never the whole.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from cdsp.files import check_image_id
+from cdsp.losses import DISTANCE_MAPS, LOSS_TERMS, TermOptions
+from cdsp.networks.backbones import BackboneName
+from cdsp.networks.deeplab import SegmentorName
+from cdsp.scribbles.degrade import Degradation
+from cdsp.settings import nearest, parse_settings, read_yaml, setting
+
+
+@dataclass(frozen=True)
+class ShapesSettings:
+    """The data set that the project draws itself."""
+
+    num_train: int = setting(400, "training images", minimum=1)
+    num_val: int = setting(120, "validation images", minimum=1)
+    size: int = setting(97, "side of the square images, pixels", minimum=32)
+    seed: int = setting(0, "of all random draws", minimum=0)
+
+
+@dataclass(frozen=True)
+class FolderSettings:
+    """A data set of one's own, in VOC layout."""
+
+    path: str = setting(
+        ..., "folder with JPEGImages/, SegmentationClassAug/ and ImageSets/SegmentationAug/"
+    )
+    classes: tuple[str, ...] = setting(..., "names of all classes; the first is the background")
+
+
+SOURCES: dict[str, type] = {"shapes": ShapesSettings, "folder": FolderSettings}
+"""Where a data set comes from → its settings."""
+
+
+@dataclass(frozen=True)
+class SimulationSettings:
+    """Strokes simulated from the masks, as a hand would draw them."""
+
+    coverage: float = setting(
+        0.03, "fraction of the pixels to be labelled (ScribbleSup: 0.03)", minimum=0.001, maximum=1
+    )
+    seed: int = setting(0, "of all random draws", minimum=0)
+
+
+@dataclass(frozen=True)
+class DegradationSettings:
+    """How strokes are dropped (shrinking has no settings)."""
+
+    drop_background: bool = setting(False, "drop background strokes too")
+    min_per_image: int = setting(0, "object strokes that each image keeps", minimum=0)
+    seed: int = setting(0, "of the draw of the dropped strokes", minimum=0)
+
+
+@dataclass(frozen=True)
+class ClassifierSettings:
+    """The multi-label classifier; the defaults are the usual recipe for CAMs."""
+
+    backbone: BackboneName = setting("resnet50", "network")
+    backbone_weights: str = setting("imagenet", "'imagenet', 'none' or the path of a state dict")
+    output_stride: int = setting(16, "8 or 16", minimum=8, maximum=16)
+    frozen_batch_norm: bool = setting(False, "keep the running statistics of the loaded weights")
+    epochs: int = setting(5, "passes over the training images", minimum=1)
+    batch_size: int = setting(16, "images", minimum=1)
+    crop_size: int = setting(513, "side of the training crop, pixels; use 8k+1", minimum=17)
+    long_side: tuple[int, int] = setting(
+        (320, 640), "range of the image's longer side after scaling, pixels", minimum=16
+    )
+    learning_rate: float = setting(0.1, "at the start; falls as a polynomial", minimum=0)
+    head_factor: float = setting(10.0, "learning rate of the head ÷ the backbone's", minimum=0)
+    weight_decay: float = setting(1e-4, "of SGD", minimum=0)
+    cpu_threads: int = setting(1, "of PyTorch on a CPU; another number, other roundings", minimum=1)
+    seed: int = setting(0, "of weights, order and augmentation", minimum=0)
+
+    def __post_init__(self) -> None:
+        """Check the range of sizes.
+
+        Raises:
+            ValueError: it ends before it starts.
+        """
+        if self.long_side[0] > self.long_side[1]:
+            raise ValueError(f"long_side {list(self.long_side)}: expected [smallest, largest]")
+
+
+@dataclass(frozen=True)
+class CamSettings:
+    """How class activation maps are exported."""
+
+    scales: tuple[float, ...] = setting(
+        (1.0, 0.5, 1.5, 2.0), "image scales whose maps are summed", minimum=0.1, maximum=8
+    )
+    flip: bool = setting(True, "add the mirrored image's maps")
+
+
+@dataclass(frozen=True)
+class LabelSettings:
+    """How CAMs become pseudo-labels."""
+
+    background: Literal["constant", "power", "calibrated"] = setting(
+        "constant",
+        "background score: a constant threshold, (1 - max CAM)^power, or the threshold that best "
+        "separates each image's own foreground from background scribbles",
+    )
+    threshold: float = setting(
+        0.2, "the constant, and where an image cannot be calibrated", minimum=0, maximum=1
+    )
+    power: float = setting(4.0, "α of (1 - max CAM)^α", minimum=0)
+    uncertain_band: float = setting(
+        0.0, "255 where foreground and background score differ by less", minimum=0, maximum=1
+    )
+    write_scribbles: bool = setting(False, "write the scribbles into the pseudo-labels")
+
+
+@dataclass(frozen=True)
+class PseudoLabelSettings:
+    """A recipe of pseudo-labels: classifier, CAMs, labels; or labels made elsewhere."""
+
+    classifier: ClassifierSettings = setting(ClassifierSettings(), "the multi-label classifier")
+    cams: CamSettings = setting(CamSettings(), "class activation maps")
+    labels: LabelSettings = setting(LabelSettings(), "from CAMs to labels")
+    classes_from: Literal["degraded", "full"] = setting(
+        "degraded", "image-level classes: of the scribbles that remain, or of the full ones"
+    )
+    folder: str | None = setting(
+        None, "folder of index PNGs made elsewhere (SEAM, AFA, BMP…); replaces all of the above"
+    )
+
+
+@dataclass(frozen=True)
+class SegmentationSettings:
+    """Network, augmentation and optimisation of stage two; the defaults are the paper's Table 1."""
+
+    segmentor: SegmentorName = setting("deeplabv3plus", "head")
+    backbone: BackboneName = setting("resnet101", "network")
+    backbone_weights: str = setting("imagenet", "'imagenet', 'none' or the path of a state dict")
+    output_stride: int = setting(16, "8 or 16", minimum=8, maximum=16)
+    decoder_channels: int = setting(256, "hidden channels of DeepLabV3+", minimum=1)
+    frozen_batch_norm: bool = setting(
+        False, "keep the backbone's running statistics, for small batches"
+    )
+    epochs: int = setting(50, "passes over the training images", minimum=1)
+    warmup_epochs: float = setting(10, "linear warm-up from 0 (authors' code: 5)", minimum=0)
+    batch_size: int = setting(16, "images", minimum=1)
+    learning_rate: float = setting(1e-3, "after the warm-up; falls as a cosine to 0", minimum=0)
+    momentum: float = setting(0.9, "of SGD", minimum=0, maximum=1)
+    weight_decay: float = setting(5e-4, "of SGD", minimum=0)
+    gradient_clip: float = setting(0.0, "largest norm of the gradient; 0 = off", minimum=0)
+    crop_size: int = setting(465, "side of the training crop, pixels; use 8k+1", minimum=17)
+    scale: tuple[float, float] = setting((0.5, 2.0), "range of the random scale", minimum=0.05)
+    rotation: float = setting(10.0, "largest rotation, degrees", minimum=0, maximum=180)
+    rotation_probability: float = setting(0.5, "of a rotation", minimum=0, maximum=1)
+    blur_probability: float = setting(0.5, "of a 5×5 Gaussian blur", minimum=0, maximum=1)
+    flip_probability: float = setting(0.5, "of a horizontal flip", minimum=0, maximum=1)
+    precision: Literal["float32", "bfloat16", "float16"] = setting(
+        "float32", "of the forward pass; the 16-bit ones are mixed precision"
+    )
+    channels_last: bool = setting(True, "memory layout of images and features")
+    compile: bool = setting(False, "torch.compile the network")
+    cpu_threads: int = setting(1, "of PyTorch on a CPU; another number, other roundings", minimum=1)
+
+    def __post_init__(self) -> None:
+        """Check what one setting says of another.
+
+        Raises:
+            ValueError: a warm-up as long as the training, or a range that ends before it starts.
+        """
+        if self.warmup_epochs >= self.epochs:
+            raise ValueError(
+                f"warmup_epochs {self.warmup_epochs} must be below epochs {self.epochs}"
+            )
+        if self.scale[0] > self.scale[1]:
+            raise ValueError(f"scale {list(self.scale)}: expected [smallest, largest]")
+
+
+@dataclass(frozen=True)
+class EvaluationSettings:
+    """A protocol; the defaults are the paper's."""
+
+    scales: tuple[float, ...] = setting(
+        (0.5, 0.75, 1.0, 1.25, 1.5, 1.75, 2.0), "image scales, averaged", minimum=0.05, maximum=8
+    )
+    long_side: int = setting(512, "longer side at scale 1, pixels; 0 = as it is", minimum=0)
+    window: int = setting(465, "side of the sliding window, pixels; 0 = whole image", minimum=0)
+    stride: int = setting(310, "of the window, pixels", minimum=1)
+    flip: bool = setting(False, "average with the mirrored image")
+    classes: tuple[str, ...] = setting(
+        (), "classes that the mIoU is averaged over; empty = all (for subsets of a data set)"
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class TableSettings:
+    """A table: every combination of its lists, each over all seeds."""
+
+    methods: tuple[str, ...] = setting(..., "rows of `methods`")
+    networks: tuple[str, ...] = setting(..., "<segmentor>-<backbone>")
+    scribbles: tuple[str, ...] = setting(("full",), "full, shrink-<ratio>, drop-<ratio>")
+    pseudo_labels: tuple[str, ...] = setting(..., "recipes of `pseudo_labels`")
+    protocol: str = setting(..., "protocol of `evaluation`")
+    seeds: tuple[int, ...] = setting((0, 1), "one run each", minimum=0)
+
+
+@dataclass(frozen=True)
+class Method:
+    """A method: its loss terms with their options.
+
+    Attributes:
+        terms: name of a loss term → its options.
+    """
+
+    terms: dict[str, TermOptions] = field(default_factory=dict)
+
+    @property
+    def reads(self) -> frozenset[str]:
+        """The maps (of `cdsp.losses.MAPS`) that its terms read."""
+        return frozenset(itertools.chain(*(LOSS_TERMS[name].reads for name in self.terms)))
+
+    @property
+    def supervision(self) -> str:
+        """What its terms learn from, in words."""
+        sources = {"scribble": "scribbles", "pseudo_label": "pseudo-labels", "mask": "masks"}
+        return " + ".join(word for name, word in sources.items() if name in self.reads)
+
+    @property
+    def exponents(self) -> dict[str, float]:
+        """Distance map that its terms read → its λ, the option `exponent` of the term.
+
+        Raises:
+            ValueError: two terms want the same map with different λ.
+        """
+        exponents: dict[str, float] = {}
+        for name, options in self.terms.items():
+            for distance in DISTANCE_MAPS.intersection(LOSS_TERMS[name].reads):
+                exponent = options.exponent  # type: ignore[attr-defined]
+                if exponents.setdefault(distance, exponent) != exponent:
+                    raise ValueError(
+                        f"{name}: λ = {exponent} for the {distance}, another term has "
+                        f"{exponents[distance]}; a method has one of each"
+                    )
+        return exponents
+
+
+def parse_method(value: Any, where: str) -> Method:
+    """Make a method from a mapping of loss terms to weights, or to options with a weight.
+
+    Raises:
+        ValueError: an unknown loss term or option, no term at all, or distances of one kind with
+            two exponents.
+    """
+    if not isinstance(value, Mapping) or not value:
+        raise ValueError(
+            f"{where}: expected at least one loss term (name: weight), found {value!r}"
+        )
+    terms = {}
+    for name, options in value.items():
+        if name not in LOSS_TERMS:
+            raise ValueError(f"{where}: unknown loss term {name!r}{nearest(str(name), LOSS_TERMS)}")
+        if isinstance(options, int | float) and not isinstance(options, bool):
+            options = {"weight": options}
+        terms[name] = parse_settings(LOSS_TERMS[name].Options, options, f"{where}.{name}")
+    method = Method(terms)
+    try:
+        _ = method.exponents
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from error
+    return method
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training run: what tells it apart from every other, and the folder named after it.
+
+    Attributes:
+        method: name of a row of `methods`.
+        network: "<segmentor>-<backbone>".
+        scribbles: "full", "shrink-<ratio>" or "drop-<ratio>"; "none" if it reads none.
+        pseudo_labels: recipe, or "none" if it reads none.
+        seed: of weights, order and augmentation.
+    """
+
+    method: str
+    network: str
+    scribbles: str
+    pseudo_labels: str
+    seed: int
+
+    @property
+    def folder(self) -> str:
+        """The run's folder below ``results/<dataset>/segmentation``."""
+        return (
+            f"{self.method}/{self.network}/{self.scribbles}/{self.pseudo_labels}/seed-{self.seed}"
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """The whole of `config.yaml`, checked."""
+
+    dataset: str = setting(..., "a name of `datasets`")
+    datasets: dict[str, Any] = setting(..., "data sets: what each is drawn or read from")
+    scribbles: SimulationSettings = setting(SimulationSettings(), "simulated strokes")
+    degradation: DegradationSettings = setting(DegradationSettings(), "of drop-<ratio>")
+    pseudo_labels: dict[str, PseudoLabelSettings] = setting({}, "recipes of pseudo-labels")
+    methods: dict[str, Any] = setting(..., "methods: loss terms and their weights")
+    segmentation: SegmentationSettings = setting(SegmentationSettings(), "stage two")
+    evaluation: dict[str, EvaluationSettings] = setting(..., "protocols")
+    tables: dict[str, TableSettings] = setting(..., "tables")
+    panel_images: int = setting(6, "training images that the panel figure shows", minimum=1)
+
+    def __post_init__(self) -> None:
+        """Check what one section says of another.
+
+        Raises:
+            ValueError: a name that another section does not define, or that is no folder name.
+        """
+        for section in ("datasets", "pseudo_labels", "methods", "evaluation", "tables"):
+            for name in getattr(self, section):
+                check_image_id(name, section)
+        _known(self.dataset, self.datasets, "dataset")
+        for name in self.datasets:
+            self.dataset_settings(name)
+        for name in self.methods:
+            self.method(name)
+        for name, table in self.tables.items():
+            where = f"tables.{name}"
+            for kind in ("methods", "pseudo_labels"):
+                names = getattr(table, kind)
+                for item in names:
+                    _known(item, getattr(self, kind), f"{where}.{kind}")
+                _unique(names, f"{where}.{kind}")
+            _known(table.protocol, self.evaluation, f"{where}.protocol")
+            for item in table.scribbles:
+                if Degradation.parse(item).name != item:
+                    raise ValueError(
+                        f"{where}.scribbles: write {Degradation.parse(item).name!r}, not {item!r}"
+                    )
+            for item in table.networks:
+                self.segmentation_settings(item)
+            _unique(table.seeds, f"{where}.seeds")
+
+    def dataset_settings(self, name: str) -> ShapesSettings | FolderSettings:
+        """The settings of a data set; its key `source` tells of which kind.
+
+        Raises:
+            ValueError: no `source`, an unknown one, or wrong settings for it.
+        """
+        where, value = f"datasets.{name}", self.datasets[name]
+        if not isinstance(value, Mapping) or "source" not in value:
+            raise ValueError(f"{where}: the key 'source' is missing ({' or '.join(SOURCES)})")
+        _known(value["source"], SOURCES, f"{where}.source")
+        settings = {key: item for key, item in value.items() if key != "source"}
+        return parse_settings(SOURCES[value["source"]], settings, where)
+
+    def method(self, name: str) -> Method:
+        """A row of `methods`."""
+        return parse_method(self.methods[name], f"methods.{name}")
+
+    def segmentation_settings(self, network: str) -> SegmentationSettings:
+        """Stage two's settings with the head and backbone of "<segmentor>-<backbone>".
+
+        Raises:
+            ValueError: an unknown head or backbone.
+        """
+        segmentor, _, backbone = network.partition("-")
+        names = {"segmentor": segmentor, "backbone": backbone}
+        parsed = parse_settings(SegmentationSettings, names, f"network {network!r}")
+        return replace(self.segmentation, segmentor=parsed.segmentor, backbone=parsed.backbone)
+
+    def runs(self, table: str) -> list[Run]:
+        """The runs of a table, in its order and without repetition."""
+        settings = self.tables[table]
+        runs = {}
+        for method, network, scribbles, pseudo_labels, seed in itertools.product(
+            settings.methods,
+            settings.networks,
+            settings.scribbles,
+            settings.pseudo_labels,
+            settings.seeds,
+        ):
+            reads = self.method(method).reads
+            run = Run(
+                method=method,
+                network=network,
+                # Pseudo-labels are made from scribbles, so that their runs depend on them as well.
+                scribbles=scribbles if reads & {"scribble", "pseudo_label"} else "none",
+                pseudo_labels=pseudo_labels if "pseudo_label" in reads else "none",
+                seed=seed,
+            )
+            runs[run] = None
+        return list(runs)
+
+
+def _known(name: str, known: Mapping[str, Any], where: str) -> None:
+    if name not in known:
+        raise ValueError(f"{where}: unknown name {name!r}{nearest(name, known)}")
+
+
+def _unique(names: tuple[Any, ...], where: str) -> None:
+    repeated = sorted({name for name in names if names.count(name) > 1})
+    if repeated:
+        raise ValueError(f"{where}: {repeated[0]!r} is named twice")
+
+
+def parse_config(value: Any, where: str = "config") -> Config:
+    """Check a configuration read from YAML.
+
+    Raises:
+        ValueError: naming the key, what is wrong with it and what was expected.
+    """
+    return parse_settings(Config, value, where)
+
+
+def read_config(path: Path) -> Config:
+    """Read and check a configuration file.
+
+    Raises:
+        ValueError: see `parse_config`; also for a missing file or broken YAML.
+    """
+    return parse_config(read_yaml(str(path)), str(path))

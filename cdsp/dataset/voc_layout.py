@@ -1,0 +1,91 @@
+"""A data set in VOC layout and its description, `dataset.json`, which the other stages read."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from cdsp.files import check_image_id, read_image, read_json, read_label
+
+FORMAT = "cdsp-dataset"
+VERSION = 1
+SPLITS = ("train", "val")
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A verified data set.
+
+    Attributes:
+        name: as the results folder calls it.
+        root: its folder.
+        classes: names of all classes; the first is the background.
+        splits: "train" and "val" → image ids, in the order of the lists.
+        images: image id → (file below root, height, width).
+        digest: tells it apart from another version of itself.
+    """
+
+    name: str
+    root: Path
+    classes: tuple[str, ...]
+    splits: dict[str, tuple[str, ...]]
+    images: dict[str, tuple[str, int, int]]
+    digest: str
+
+    def image(self, image_id: str) -> np.ndarray:
+        """A photograph, (H, W, 3) uint8 RGB."""
+        return read_image(self.root / self.images[image_id][0])
+
+    def mask(self, image_id: str) -> np.ndarray:
+        """A true mask, (H, W) uint8."""
+        return read_label(self.mask_path(image_id))
+
+    def mask_path(self, image_id: str) -> Path:
+        """The file of a mask."""
+        return self.root / "SegmentationClassAug" / f"{image_id}.png"
+
+    def size(self, image_id: str) -> tuple[int, int]:
+        """(height, width) of an image."""
+        return self.images[image_id][1:]
+
+
+def read_dataset(path: Path) -> Dataset:
+    """Read a `dataset.json`.
+
+    Raises:
+        ValueError: missing, damaged, of another version, or its folder is gone.
+    """
+    value = read_json(path, FORMAT, VERSION)
+    root = (path.parent / value["root"]).resolve()
+    if not root.is_dir():
+        raise ValueError(f"{path}: its folder {root} does not exist; make {path} again")
+    return Dataset(
+        name=value["name"],
+        root=root,
+        classes=tuple(value["classes"]),
+        splits={split: tuple(ids) for split, ids in value["splits"].items()},
+        images={image_id: tuple(entry) for image_id, entry in value["images"].items()},
+        digest=value["digest"],
+    )
+
+
+def read_list(path: Path) -> list[str]:
+    """Read a list of image ids, one to a line; empty lines are skipped.
+
+    Raises:
+        ValueError: the file is missing or empty, an id is unsafe, or one stands there twice.
+    """
+    if not path.is_file():
+        raise ValueError(f"{path}: no such list of image ids")
+    ids = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    if not ids:
+        raise ValueError(f"{path}: the list is empty; expected one image id to a line")
+    repeated = sorted(image_id for image_id, times in Counter(ids).items() if times > 1)
+    if repeated:
+        raise ValueError(f"{path}: {len(repeated)} ids stand there twice: {repeated[:5]}")
+    for image_id in ids:
+        check_image_id(image_id, str(path))
+    return ids

@@ -1,0 +1,1 @@
+"""Stage `evaluation`: predictions of a trained network, their confusion matrix and scores."""

@@ -1,0 +1,146 @@
+"""Evaluate a trained network on the validation images, and predict one's own photographs."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+
+from cdsp import runtime
+from cdsp.config import EvaluationSettings
+from cdsp.dataset.voc_layout import Dataset
+from cdsp.evaluation.inference import predict_probabilities
+from cdsp.files import atomic_path, read_image, write_json, write_label
+from cdsp.metrics import confusion_matrix, scores
+from cdsp.networks.checkpoint import read_network
+from cdsp.overlay import overlay
+from cdsp.progress import progress
+from cdsp.settings import nearest, settings_dict
+
+FORMAT = "cdsp-metrics"
+VERSION = 1
+
+logger = logging.getLogger(__name__)
+
+
+def evaluate(
+    weights: Path,
+    dataset: Dataset,
+    settings: EvaluationSettings,
+    output: Path,
+    *,
+    protocol: str,
+    device: torch.device,
+    predictions: Path | None = None,
+) -> dict[str, Any]:
+    """Evaluate a network on the validation images.
+
+    Args:
+        weights: the network's file.
+        dataset: with masks of its validation images.
+        settings: the protocol.
+        output: folder for ``confusion.npy`` and, last, ``metrics.json``.
+        protocol: the protocol's name.
+        device: where to compute.
+        predictions: folder for the predictions as palette PNGs; None for none.
+
+    Returns:
+        What ``metrics.json`` holds.
+
+    Raises:
+        ValueError: the network's classes are not the data set's.
+    """
+    checkpoint = read_network(weights, "segmentor")
+    if checkpoint.classes != dataset.classes:
+        raise ValueError(
+            f"{weights}: trained on the classes {list(checkpoint.classes)}, "
+            f"the data set has {list(dataset.classes)}"
+        )
+    averaged = class_indices(settings.classes, dataset.classes)
+    network = checkpoint.network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    num_classes = len(dataset.classes)
+    confusion = np.zeros((num_classes, num_classes), np.int64)
+    ids = dataset.splits["val"]
+    for image_id in progress(ids, "evaluating"):
+        probability = predict_probabilities(network, dataset.image(image_id), settings, device)
+        prediction = probability.argmax(dim=0).to(torch.uint8).cpu().numpy()
+        confusion += confusion_matrix(dataset.mask(image_id), prediction, num_classes)
+        if predictions is not None:
+            write_label(predictions / f"{image_id}.png", prediction)
+    result = scores(confusion, averaged)
+    with atomic_path(output / "confusion.npy") as temporary:
+        np.save(temporary, confusion)
+    metrics = {
+        "format": FORMAT,
+        "version": VERSION,
+        "name": checkpoint.name,
+        "protocol": protocol,
+        "protocol_settings": settings_dict(settings),
+        "dataset": {"name": dataset.name, "digest": dataset.digest, "num_images": len(ids)},
+        "mean_iou": result.mean_iou,
+        "pixel_accuracy": result.pixel_accuracy,
+        "class_iou": {
+            name: None if math.isnan(value) else value
+            for name, value in zip(dataset.classes, result.class_iou.tolist(), strict=True)
+        },
+        "training": checkpoint.settings,
+        "environment": runtime.describe(device),
+    }
+    write_json(output / "metrics.json", metrics)
+    logger.info("mIoU %.2f, pixel accuracy %.2f", 100 * result.mean_iou, 100 * result.pixel_accuracy)
+    return metrics
+
+
+def class_indices(names: Sequence[str], classes: Sequence[str]) -> list[int] | None:
+    """Indices of the classes that a mean is taken over; None, for all, when none is named.
+
+    Raises:
+        ValueError: a name that the data set does not have.
+    """
+    for name in names:
+        if name not in classes:
+            raise ValueError(f"unknown class {name!r}{nearest(name, classes)}")
+    return [classes.index(name) for name in names] or None
+
+
+def predict(
+    images: Sequence[Path],
+    weights: Path,
+    output: Path,
+    settings: EvaluationSettings,
+    device: torch.device,
+) -> None:
+    """Segment photographs: a palette PNG of class indices and a picture to look at for each.
+
+    Args:
+        images: photographs of any size and common format.
+        weights: the network's file.
+        output: folder for ``<name>.png`` and ``<name>_overlay.jpg``.
+        settings: the protocol.
+        device: where to compute.
+
+    Raises:
+        ValueError: an unreadable file, or two images of one name; before anything is written.
+    """
+    names = [path.stem for path in images]
+    for path in images:
+        if names.count(path.stem) > 1:
+            raise ValueError(f"{path}: two images are named {path.stem!r}; predict them apart")
+        if not path.is_file():
+            raise ValueError(f"{path}: no such image")
+    checkpoint = read_network(weights, "segmentor")
+    network = checkpoint.network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    for path in progress(images, "predicting"):
+        image = read_image(path)
+        probability = predict_probabilities(network, image, settings, device)
+        prediction = probability.argmax(dim=0).to(torch.uint8).cpu().numpy()
+        write_label(output / f"{path.stem}.png", prediction)
+        picture = cv2.cvtColor(overlay(image, prediction), cv2.COLOR_RGB2BGR)
+        with atomic_path(output / f"{path.stem}_overlay.jpg") as temporary:
+            cv2.imwrite(str(temporary), picture)

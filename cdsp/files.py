@@ -1,0 +1,195 @@
+"""Files that every stage reads and writes: atomic writing, JSON, images and index labels.
+
+Nothing here leaves a half-written file behind: everything is written under a temporary name in the
+destination's own folder and then renamed over the destination, so that a killed process or a full
+disk leaves what was there before.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+IGNORE = 255
+"""The label of a pixel that is unlabelled, void or padded: it never supervises and never weighs."""
+
+_IMAGE_ID = re.compile(r"[\w][\w.\- ]*")
+
+
+@contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside ``path`` that replaces it when the block ends well.
+
+    The folder is made if it is missing. When the block raises, the temporary file is removed and
+    ``path`` keeps what it held.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(
+        prefix=f".{path.name}.", suffix=".tmp" + path.suffix, dir=path.parent
+    )
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        temporary.chmod(0o666 & ~_umask())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write ``text`` to ``path`` atomically, as UTF-8."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write ``value`` to ``path`` atomically, as indented JSON."""
+    write_text(path, json.dumps(value, indent=2) + "\n")
+
+
+def read_json(path: Path, expected_format: str, version: int) -> dict[str, Any]:
+    """Read a JSON file of this project and check its ``format`` and ``version`` entries.
+
+    Raises:
+        ValueError: the file is missing, is not JSON, or is of another format or version.
+    """
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ValueError(f"{path}: no such file (expected a {expected_format} file)") from error
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise ValueError(f"{path}: not a readable JSON file ({error}); make it again") from error
+    found = (value.get("format"), value.get("version")) if isinstance(value, dict) else None
+    if found != (expected_format, version):
+        raise ValueError(
+            f"{path}: expected format '{expected_format}' version {version}, found {found}; "
+            "make it again with this version of cdsp"
+        )
+    return value
+
+
+def canonical_json(value: Any) -> str:
+    """``value`` as compact JSON with sorted keys: equal values give equal text."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"))
+
+
+def digest(value: Any) -> str:
+    """A short SHA-256 of a JSON-able value, to tell two sets of settings apart."""
+    return hashlib.sha256(canonical_json(value).encode()).hexdigest()[:16]
+
+
+def check_image_id(image_id: str, where: str) -> str:
+    """Return ``image_id`` if it is safe as a file name and as a key in a label store.
+
+    Raises:
+        ValueError: it is empty, or holds a slash or another character that could leave its folder.
+    """
+    if not _IMAGE_ID.fullmatch(image_id):
+        raise ValueError(
+            f"{where}: {image_id!r} is not an image id; expected letters, digits, '.', '-', '_' "
+            "and spaces, without a folder"
+        )
+    return image_id
+
+
+def read_image(path: Path) -> np.ndarray:
+    """Read a photograph as (H, W, 3) uint8 RGB, whatever its own colour mode, EXIF upright.
+
+    Raises:
+        ValueError: the file is missing, truncated, not an image or of more than 8 bits.
+    """
+    try:
+        with Image.open(path) as image:
+            if image.mode.startswith(("I", "F")):
+                raise ValueError(
+                    f"{path}: expected an image of 8 bits per channel, found mode {image.mode}; "
+                    "convert it first"
+                )
+            return np.array(ImageOps.exif_transpose(image).convert("RGB"))
+    except FileNotFoundError as error:
+        raise ValueError(f"{path}: no such image") from error
+    except (UnidentifiedImageError, OSError, SyntaxError) as error:
+        raise ValueError(f"{path}: not a readable image ({error})") from error
+
+
+def read_label(path: Path) -> np.ndarray:
+    """Read an index label PNG as (H, W) uint8: palette indices or 8-bit grey values as they are.
+
+    A palette is never converted to grey: index 3 stays 3, whatever colour it is shown in.
+
+    Raises:
+        ValueError: the file is missing, truncated, not an image, or holds colours (RGB, RGBA) or
+            16-bit values instead of one 8-bit index per pixel.
+    """
+    try:
+        with Image.open(path) as image:
+            if image.mode not in ("P", "L"):
+                raise ValueError(
+                    f"{path}: expected one 8-bit class index per pixel (palette or greyscale PNG), "
+                    f"found mode {image.mode}; convert the colours to indices first"
+                )
+            return np.array(image, dtype=np.uint8)
+    except FileNotFoundError as error:
+        raise ValueError(f"{path}: no such label file") from error
+    except (UnidentifiedImageError, OSError, SyntaxError) as error:
+        raise ValueError(f"{path}: not a readable label image ({error})") from error
+
+
+def check_label(label: np.ndarray, num_classes: int, where: str) -> None:
+    """Check that a label holds only 0..num_classes-1 and 255.
+
+    Args:
+        label: (H, W) uint8.
+        num_classes: number of classes, background included.
+        where: the file, for the message.
+
+    Raises:
+        ValueError: another value occurs; the message lists the values and says what was expected.
+    """
+    counts = np.bincount(label.ravel(), minlength=256)
+    unexpected = np.flatnonzero(counts[num_classes:IGNORE]) + num_classes
+    if len(unexpected):
+        raise ValueError(
+            f"{where}: unexpected label values {unexpected.tolist()[:10]}; expected 0 (background) "
+            f"to {num_classes - 1}, and 255 for unlabelled pixels"
+        )
+
+
+def voc_palette() -> list[int]:
+    """The 256-entry PASCAL VOC colour palette, as a flat list of 768 values for PNG files.
+
+    Bit k of the class index, counted in groups of three from the lowest, sets bit 7-k//3 of red,
+    green and blue in turn.
+    """
+    indices = np.arange(256)
+    palette = np.zeros((256, 3), np.uint8)
+    for shift in range(8):
+        for channel in range(3):
+            bit = (indices >> (3 * shift + channel)) & 1
+            palette[:, channel] |= (bit << (7 - shift)).astype(np.uint8)
+    return palette.ravel().tolist()
+
+
+def write_label(path: Path, label: np.ndarray) -> None:
+    """Write an (H, W) uint8 label as a palette PNG in VOC colours, atomically."""
+    image = Image.fromarray(label)
+    image.putpalette(voc_palette())
+    with atomic_path(path) as temporary:
+        image.save(temporary, format="PNG")

@@ -1,0 +1,61 @@
+"""Distance entropy (Eq. 15 and 17): less uncertainty where a label is near enough to be trusted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from cdsp.files import IGNORE
+from cdsp.losses import LossTerm, TermOptions, at_least_float32, loss_term
+from cdsp.networks.deeplab import NetworkOutput
+from cdsp.settings import setting
+
+
+def distance_entropy(logits: Tensor, distance: Tensor) -> Tensor:
+    """−(1/N) Σ_i d(i) Σ_k p_k(i) log p_k(i), N the number of pixels with d ≠ 0.
+
+    The paper prints no minus; it is the entropy that is minimised.
+
+    Args:
+        logits: (B, K, H, W).
+        distance: (B, H, W) uint8 distance map; 255 weighs 1.
+
+    Returns:
+        A scalar, 0 when every distance is 0.
+    """
+    log_probability = at_least_float32(logits).log_softmax(dim=1)
+    entropy = -(log_probability.exp() * log_probability).sum(dim=1)  # (B, H, W)
+    weighted = distance.to(entropy.dtype) / 255 * entropy
+    return weighted.sum() / distance.count_nonzero().clamp(min=1)
+
+
+@loss_term("scribble_distance", reads=("scribble_distance",))
+class ScribbleDistanceEntropy(LossTerm):
+    """Eq. 15, L_ds: entropy weighed by the nearness to a foreground scribble."""
+
+    @dataclass(frozen=True)
+    class Options(TermOptions):
+        """Options of L_ds."""
+
+        exponent: float = setting(2.0, "λ_s of Eq. 14, an exponent", minimum=0, maximum=20)
+
+    def forward(self, output: NetworkOutput, maps: dict[str, Tensor]) -> Tensor:
+        """The distance entropy of the batch."""
+        return distance_entropy(output.logits, maps["scribble_distance"])
+
+
+@loss_term("pseudo_label_distance", reads=("pseudo_label_distance", "pseudo_label"))
+class PseudoLabelDistanceEntropy(LossTerm):
+    """Eq. 17, L_dc: entropy weighed by the distance from the pseudo-label's boundary."""
+
+    @dataclass(frozen=True)
+    class Options(TermOptions):
+        """Options of L_dc."""
+
+        exponent: float = setting(7.0, "λ_c of Eq. 16, an exponent", minimum=0, maximum=20)
+
+    def forward(self, output: NetworkOutput, maps: dict[str, Tensor]) -> Tensor:
+        """The distance entropy of the batch; pixels without a pseudo-label weigh nothing."""
+        known = maps["pseudo_label"] != IGNORE
+        return distance_entropy(output.logits, maps["pseudo_label_distance"] * known)

@@ -1,0 +1,132 @@
+"""LoRM, the localization rectification module (Eq. 10–13).
+
+Shapes: B images, C feature channels, N = h·w locations.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from cdsp.files import IGNORE
+from cdsp.losses import LossTerm, TermOptions, at_least_float32, loss_term
+from cdsp.networks.deeplab import NetworkOutput
+from cdsp.settings import setting
+
+
+def subsample(label: Tensor, size: tuple[int, int]) -> Tensor:
+    """Nearest subsampling of (B, H, W) to (B, h, w) with the corner pixels aligned.
+
+    Exact, without any rounding, for sides of s·k+1 at output stride s.
+    """
+    rows, columns = (
+        torch.linspace(0, full - 1, small, device=label.device).round().long()
+        for full, small in zip(label.shape[-2:], size, strict=True)
+    )
+    return label[:, rows[:, None], columns]
+
+
+def rectify(
+    feature: Tensor,
+    query: Tensor,
+    key: Tensor,
+    foreground: Tensor,
+    valid: Tensor,
+    mask: str,
+    temperature: float,
+) -> Tensor:
+    """Rebuild every location from the others (Eq. 10–12), without the factor δ.
+
+    A_ij = softmax over valid j of cos(query_i, key_j) / temperature.
+
+    Args:
+        feature: (B, C, N), F.
+        query: (B, C, N), Q.
+        key: (B, C, N), K.
+        foreground: (B, N) bool, M: the pseudo-label's foreground, valid locations only.
+        valid: (B, N) bool, False in padding, which rebuilds no location.
+        mask: where M stands.
+            "attended": F̂_i = Σ_j A_ij M_j F_j, a location is rebuilt from foreground locations.
+            "rectified": F̂_i = M_i Σ_j A_ij F_j, foreground locations are rebuilt from all
+            locations and the others become 0 (the authors' code).
+            "literal": F̂_j = M_j Σ_i A_ij F_i, Eq. 12 as printed, a sum over the axis that the
+            softmax did not normalise.
+        temperature: of the softmax; 1 is the paper's.
+
+    Returns:
+        (B, C, N), the rectified feature F̂.
+    """
+    query = nn.functional.normalize(query, dim=1)
+    key = nn.functional.normalize(key, dim=1)
+    similarity = torch.einsum("bci,bcj->bij", query, key) / temperature
+    # The lowest number, not −∞: an image of nothing but padding must not give NaN.
+    lowest = torch.finfo(similarity.dtype).min
+    attention = similarity.masked_fill(~valid[:, None], lowest).softmax(dim=2)
+    masked = foreground[:, None].to(feature.dtype)  # (B, 1, N)
+    if mask == "attended":
+        return torch.einsum("bij,bcj->bci", attention, feature * masked)
+    if mask == "rectified":
+        return torch.einsum("bij,bcj->bci", attention, feature) * masked
+    return torch.einsum("bij,bci->bcj", attention, feature * valid[:, None]) * masked
+
+
+@loss_term("lorm", reads=("pseudo_label", "valid"))
+class LoRM(LossTerm):
+    """Eq. 13, L_lorm = MSE(F, δ F̂), on the backbone's last feature, in training only.
+
+    Padded locations are neither attended nor counted, and an image whose pseudo-label has no
+    foreground has nothing to be rebuilt from: it adds nothing.
+    """
+
+    @dataclass(frozen=True)
+    class Options(TermOptions):
+        """Options of LoRM."""
+
+        mask: Literal["attended", "rectified", "literal"] = setting(
+            "attended",
+            "where the foreground mask stands: on the attended locations (paper), on the rectified "
+            "ones (authors' code) or as Eq. 12 is printed",
+        )
+        reduction: Literal["mean", "nonzero"] = setting(
+            "mean", "divide by all terms, or by the non-zero ones (authors' code)"
+        )
+        temperature: float = setting(1.0, "of the attention's softmax; 1 = paper", minimum=1e-3)
+        stop_gradient: Literal["none", "target", "rectified"] = setting(
+            "none", "the side of the MSE that passes no gradient to the feature"
+        )
+
+    options: Options
+
+    def __init__(self, options: TermOptions, feature_channels: int) -> None:
+        super().__init__(options, feature_channels)
+        self.query = nn.Conv2d(feature_channels, feature_channels, 1)
+        self.key = nn.Conv2d(feature_channels, feature_channels, 1)
+        self.delta = nn.Parameter(torch.ones(()))
+
+    def forward(self, output: NetworkOutput, maps: dict[str, Tensor]) -> Tensor:
+        """The mean squared error between the feature and its rectified self."""
+        label = subsample(maps["pseudo_label"], output.feature.shape[-2:]).flatten(1)  # (B, N)
+        valid = subsample(maps["valid"], output.feature.shape[-2:]).flatten(1) != 0
+        foreground = (label != 0) & (label != IGNORE) & valid
+
+        feature = at_least_float32(output.feature)
+        source = feature.detach() if self.options.stop_gradient == "rectified" else feature
+        rectified = self.delta * rectify(
+            source.flatten(2),
+            at_least_float32(self.query(source)).flatten(2),
+            at_least_float32(self.key(source)).flatten(2),
+            foreground,
+            valid,
+            self.options.mask,
+            self.options.temperature,
+        )
+        target = feature.detach() if self.options.stop_gradient == "target" else feature
+        error = (target.flatten(2) - rectified).square()  # (B, C, N)
+        counted = valid & foreground.any(dim=1, keepdim=True)  # (B, N)
+        error = error * counted[:, None]
+        if self.options.reduction == "nonzero":
+            return error.sum() / error.count_nonzero().clamp(min=1)
+        return error.sum() / (counted.sum() * error.shape[1]).clamp(min=1)

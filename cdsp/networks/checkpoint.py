@@ -1,0 +1,90 @@
+"""The file of a trained network: the arguments that build it and its tensors, never an object."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from cdsp.files import atomic_path
+from cdsp.networks.backbones import describe_mismatch, read_checkpoint
+from cdsp.networks.classifier import Classifier
+from cdsp.networks.deeplab import build_segmentor
+
+FORMAT = "cdsp-network"
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class NetworkCheckpoint:
+    """A network as it is kept in a file.
+
+    Attributes:
+        kind: "segmentor" or "classifier".
+        arguments: the arguments of `build_segmentor` or `Classifier`.
+        classes: names of all classes; the first is the background.
+        name: what the network is: its method, data set, seed and whatever else tells it apart.
+        settings: the settings that trained it.
+        network: the network itself, on the CPU, in evaluation mode.
+    """
+
+    kind: str
+    arguments: dict[str, Any]
+    classes: tuple[str, ...]
+    name: dict[str, Any]
+    settings: dict[str, Any]
+    network: nn.Module
+
+
+def write_network(path: Path, checkpoint: NetworkCheckpoint) -> None:
+    """Write a network atomically."""
+    value = {
+        "format": FORMAT,
+        "version": VERSION,
+        "kind": checkpoint.kind,
+        "arguments": checkpoint.arguments,
+        "classes": list(checkpoint.classes),
+        "name": checkpoint.name,
+        "settings": checkpoint.settings,
+        "state": {k: v.cpu().contiguous() for k, v in checkpoint.network.state_dict().items()},
+    }
+    save_tensors(path, value)
+
+
+def save_tensors(path: Path, value: dict[str, Any]) -> None:
+    """`torch.save`, atomically."""
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
+        torch.save(value, file)  # to an open file: the temporary name must not enter the bytes
+
+
+def read_network(path: Path, kind: str) -> NetworkCheckpoint:
+    """Read a network of the given kind.
+
+    Raises:
+        ValueError: missing, truncated, of another kind or version, or with tensors of another
+            network.
+    """
+    value = read_checkpoint(path)
+    found = (value.get("format"), value.get("version"))
+    if found != (FORMAT, VERSION):
+        raise ValueError(f"{path}: expected {FORMAT} version {VERSION}, found {found}")
+    if value["kind"] != kind:
+        raise ValueError(f"{path}: expected a {kind}, found a {value['kind']}")
+    build = {"segmentor": build_segmentor, "classifier": Classifier}[kind]
+    network = build(**value["arguments"])
+    problems = describe_mismatch(network.state_dict(), value["state"])
+    if problems:
+        raise ValueError(f"{path}: its tensors are not those of its network: {problems}")
+    network.load_state_dict(value["state"])
+    network.eval()
+    return NetworkCheckpoint(
+        kind=kind,
+        arguments=value["arguments"],
+        classes=tuple(value["classes"]),
+        name=value["name"],
+        settings=value["settings"],
+        network=network,
+    )

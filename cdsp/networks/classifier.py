@@ -1,0 +1,39 @@
+"""The multi-label classifier whose weights make the class activation maps (Eq. 6)."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from cdsp.networks.backbones import build_backbone
+
+
+class Classifier(nn.Module):
+    """A backbone, global average pooling and a linear head without bias.
+
+    The head is applied as a 1×1 convolution, so that its response before pooling is the class
+    activation map itself: one set of weights W for both.
+    """
+
+    def __init__(self, backbone: str, output_stride: int, num_classes: int) -> None:
+        """Build it with random weights.
+
+        Args:
+            backbone: one of `cdsp.networks.backbones.BACKBONES`.
+            output_stride: 8 or 16.
+            num_classes: object classes, background NOT included.
+        """
+        super().__init__()
+        self.backbone = build_backbone(backbone, output_stride)
+        self.head = nn.Conv2d(self.backbone.feature_channels, num_classes, 1, bias=False)
+        nn.init.normal_(self.head.weight, std=0.01)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(B, 3, H, W) normalised images → (B, num_classes) logits."""
+        return self.head(self.backbone(images).feature.mean(dim=(2, 3), keepdim=True)).flatten(1)
+
+    def activation_maps(self, images: Tensor) -> Tensor:
+        """Eq. 6: CAM_k = ReLU(Σ_i W_{i,k} F_i).
+
+        (B, 3, H, W) normalised images → (B, num_classes, h, w), at the backbone's output stride.
+        """
+        return self.head(self.backbone(images).feature).relu()

@@ -1,0 +1,1 @@
+"""Stage `pseudo_labels`: image-level classes → classifier → class activation maps → labels."""

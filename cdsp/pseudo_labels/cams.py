@@ -1,0 +1,134 @@
+"""Export class activation maps (Eq. 6): multi-scale, mirrored, for the classes of each image."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+
+from cdsp.augmentation import normalise
+from cdsp.config import CamSettings
+from cdsp.dataset.voc_layout import Dataset
+from cdsp.networks.backbones import resize
+from cdsp.networks.checkpoint import read_network
+from cdsp.networks.classifier import Classifier
+from cdsp.progress import progress
+from cdsp.settings import settings_dict
+from cdsp.store import write_store
+
+STAGE_VERSION = 1
+IMAGES_PER_BATCH = 16
+
+
+def size_batches(dataset: Dataset, batch_size: int) -> list[list[str]]:
+    """The training images in batches of equal size."""
+    by_size: defaultdict[tuple[int, int], list[str]] = defaultdict(list)
+    for image_id in dataset.splits["train"]:
+        by_size[dataset.size(image_id)].append(image_id)
+    return [
+        ids[start : start + batch_size]
+        for ids in by_size.values()
+        for start in range(0, len(ids), batch_size)
+    ]
+
+
+@torch.inference_mode()
+def activation_maps(
+    network: Classifier,
+    images: np.ndarray,
+    classes: list[list[int]],
+    settings: CamSettings,
+    device: torch.device,
+) -> list[np.ndarray]:
+    """CAMs of a batch of images, summed over scales and mirrors, each class ÷ its maximum.
+
+    Args:
+        network: in evaluation mode, on ``device``.
+        images: (B, H, W, 3) uint8 RGB.
+        classes: of each image, 1..K-1.
+        settings: scales and mirror.
+        device: where to compute.
+
+    Returns:
+        For each image (its number of classes, H, W) float32, 0..1; all 0 for a class whose map is
+        0 everywhere.
+    """
+    height, width = images.shape[1:3]
+    totals = [np.zeros((len(ids), height, width), np.float32) for ids in classes]
+    for scale in settings.scales:
+        # Sides of 16k+1, where the maps' corners are the image's.
+        columns, rows = (max(17, round((n * scale - 1) / 16) * 16 + 1) for n in (width, height))
+        scaled = np.stack(
+            [cv2.resize(image, (columns, rows), interpolation=cv2.INTER_LINEAR) for image in images]
+        )
+        views = torch.from_numpy(normalise(scaled)).to(device, memory_format=torch.channels_last)
+        maps = network.activation_maps(views)
+        if settings.flip:
+            maps = maps + network.activation_maps(views.flip(-1)).flip(-1)
+        for total, of_image, ids in zip(totals, maps, classes, strict=True):
+            if ids:
+                chosen = of_image[[class_id - 1 for class_id in ids]]
+                total += resize(chosen[None], (height, width))[0].cpu().numpy()
+    for total in totals:
+        maximum = total.max(axis=(1, 2), keepdims=True, initial=0)
+        np.divide(total, maximum, out=total, where=maximum > 0)
+    return totals
+
+
+def export_cams(
+    weights: Path,
+    dataset: Dataset,
+    image_classes: dict[str, list[int]],
+    settings: CamSettings,
+    output: Path,
+    *,
+    device: torch.device,
+) -> None:
+    """Write the CAMs of all training images: (number of classes, H, W) uint8, 255 = the maximum.
+
+    The classes of the maps are the attribute ``classes`` of each image.
+
+    Args:
+        weights: the classifier's file.
+        dataset: the training images.
+        image_classes: image id → object classes in it; only these get a map.
+        settings: scales and mirror.
+        output: the store to write.
+        device: where to compute.
+
+    Raises:
+        ValueError: a classifier of other classes.
+    """
+    checkpoint = read_network(weights, "classifier")
+    if checkpoint.classes != dataset.classes:
+        raise ValueError(
+            f"{weights}: trained on the classes {list(checkpoint.classes)}, "
+            f"the data set has {list(dataset.classes)}"
+        )
+    network = checkpoint.network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    assert isinstance(network, Classifier)
+
+    def maps() -> Iterator[tuple[str, np.ndarray, dict[str, Any]]]:
+        for ids in progress(size_batches(dataset, IMAGES_PER_BATCH), "exporting CAMs"):
+            images = np.stack([dataset.image(image_id) for image_id in ids])
+            classes = [image_classes[image_id] for image_id in ids]
+            cams = activation_maps(network, images, classes, settings, device)
+            for image_id, cam, present in zip(ids, cams, classes, strict=True):
+                yield image_id, np.rint(cam * 255).astype(np.uint8), {"classes": present}
+
+    write_store(
+        output,
+        maps(),
+        kind="cams",
+        parameters={
+            **settings_dict(settings),
+            "classifier": checkpoint.settings,
+            "version": STAGE_VERSION,
+        },
+        sources={"dataset": dataset.digest},
+    )

@@ -1,0 +1,1 @@
+"""Stage `reporting`: tables and figures from the metrics of many runs."""

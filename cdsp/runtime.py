@@ -1,0 +1,54 @@
+"""What a run runs on: device, threads, random seeds, and a record of versions and hardware."""
+
+from __future__ import annotations
+
+import os
+import platform
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+import torchvision
+
+from cdsp import __version__
+
+
+def prepare(cpu_threads: int, device: str = "auto") -> torch.device:
+    """Set up PyTorch so that equal seeds give equal results, and return the device to use.
+
+    Args:
+        cpu_threads: threads of PyTorch's operations. They are part of the result: another number
+            sums in another order.
+        device: "auto" (a GPU when there is one), "cpu", "cuda" or "cuda:<index>".
+
+    Raises:
+        ValueError: a device that this machine does not have.
+    """
+    torch.set_num_threads(cpu_threads)
+    cv2.setNumThreads(1)  # loading workers are processes: threads inside them only fight
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.backends.cudnn.benchmark = False
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        return torch.empty(0, device=device).device
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(f"device {device!r}: {str(error).splitlines()[0]}") from error
+
+
+def describe(device: torch.device) -> dict[str, Any]:
+    """Versions and hardware, to be stored beside a result."""
+    return {
+        "cdsp": __version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "torchvision": torchvision.__version__,
+        "numpy": np.__version__,
+        "opencv": cv2.__version__,
+        "platform": platform.platform(),
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+        "cpu": platform.processor() or platform.machine(),
+        "cpu_threads": torch.get_num_threads(),
+    }

@@ -1,0 +1,1 @@
+"""Stage `scribbles`: strokes, their degradations, the labels they draw and the classes they name."""

@@ -1,0 +1,154 @@
+"""Degraded scribbles for the robustness experiment (Fig. 7): shrunk strokes and dropped strokes.
+
+A ratio is always the fraction REMOVED: 0 leaves the scribbles as they are.
+"""
+
+import re
+import zlib
+from dataclasses import dataclass, replace
+from typing import Literal, Self
+
+import numpy as np
+
+from cdsp.scribbles.strokes import ImageStrokes, Stroke, arc_length, cut
+
+
+@dataclass(frozen=True)
+class Degradation:
+    """What is done to the scribbles.
+
+    Attributes:
+        kind: ``full`` changes nothing, ``shrink`` shortens strokes, ``drop`` removes strokes.
+        ratio: Fraction removed, 0..1; 0 for ``full``.
+
+    Raises:
+        ValueError: If the ratio is outside its range.
+    """
+
+    kind: Literal["full", "shrink", "drop"]
+    ratio: float = 0.0
+
+    def __post_init__(self) -> None:
+        _check_ratio(self.ratio)
+        if self.kind == "full" and self.ratio != 0:
+            raise ValueError(f"'full' removes nothing, but the ratio is {self.ratio}; use 0")
+
+    @classmethod
+    def parse(cls, name: str) -> Self:
+        """Read ``full``, ``shrink-<ratio>`` or ``drop-<ratio>``, such as ``shrink-0.5``.
+
+        Raises:
+            ValueError: If the name is none of these or the ratio is outside 0..1.
+        """
+        if name == "full":
+            return cls("full")
+        match = re.fullmatch(r"(shrink|drop)-([0-9]+(?:\.[0-9]+)?)", name)
+        if match is None or not 0 <= float(match[2]) <= 1:
+            raise ValueError(
+                f"unknown degradation {name!r}; expected 'full', 'shrink-<ratio>' or "
+                "'drop-<ratio>' with the fraction removed, 0..1, for example 'shrink-0.5'"
+            )
+        return cls("shrink" if match[1] == "shrink" else "drop", float(match[2]))
+
+    @property
+    def name(self) -> str:
+        """The one name of this degradation, such as ``full``, ``shrink-0.5`` or ``drop-1``."""
+        if self.kind == "full":
+            return "full"
+        return f"{self.kind}-{np.format_float_positional(self.ratio, trim='-')}"
+
+
+def shrink_stroke(stroke: Stroke, ratio: float) -> Stroke:
+    """Shorten a stroke from both ends by arc length.
+
+    What stays of a stroke of length L is the window of length (1 - ratio) * L in its middle, cut
+    within segments where it must be. The window of a larger ratio lies inside that of a smaller.
+
+    Args:
+        stroke: The stroke.
+        ratio: Fraction removed, 0..1. 0 returns the stroke itself, 1 the point half-way along it.
+
+    Raises:
+        ValueError: If the ratio is outside 0..1.
+    """
+    _check_ratio(ratio)
+    if ratio == 0:
+        return stroke
+    half = arc_length(stroke.points) / 2
+    reach = (1 - ratio) * half
+    return replace(stroke, points=cut(stroke.points, half - reach, half + reach))
+
+
+def drop_strokes(
+    image: ImageStrokes,
+    ratio: float,
+    *,
+    seed: int,
+    drop_background: bool = False,
+    min_per_image: int = 0,
+) -> ImageStrokes:
+    """Remove each object stroke with probability ``ratio``.
+
+    Every stroke gets one uniform number in [0, 1) from the seed and the image's name, and goes when
+    that number is below the ratio: whatever a larger ratio keeps, a smaller one keeps too.
+
+    Args:
+        image: The strokes of one image.
+        ratio: Fraction removed, 0..1; 1 drops every stroke.
+        seed: Seed of the uniform numbers, >= 0.
+        drop_background: Whether background strokes are dropped too.
+        min_per_image: Number of object strokes that stay whatever the ratio (all of them where the
+            image has fewer): those with the largest uniform numbers.
+
+    Raises:
+        ValueError: If the ratio is outside 0..1.
+    """
+    _check_ratio(ratio)
+    rng = np.random.default_rng([seed, zlib.crc32(image.image_id.encode())])
+    uniform = rng.random(len(image.strokes))
+    is_object = np.array([stroke.class_id != 0 for stroke in image.strokes], dtype=bool)
+    keep = uniform >= ratio
+    if not drop_background:
+        keep |= ~is_object
+    last_to_go = [i for i in np.argsort(-uniform) if is_object[i]]
+    keep[last_to_go[:min_per_image]] = True
+    kept = tuple(stroke for stroke, stays in zip(image.strokes, keep, strict=True) if stays)
+    return replace(image, strokes=kept)
+
+
+def degrade(
+    image: ImageStrokes,
+    degradation: Degradation,
+    *,
+    seed: int,
+    drop_background: bool = False,
+    min_per_image: int = 0,
+) -> ImageStrokes:
+    """Apply a degradation to the strokes of one image.
+
+    Args:
+        image: The strokes of one image.
+        degradation: What to do. Shrinking shortens every stroke, those of the background included.
+        seed: See :func:`drop_strokes`; the other kinds ignore it and the two settings below.
+        drop_background: See :func:`drop_strokes`.
+        min_per_image: See :func:`drop_strokes`.
+    """
+    match degradation.kind:
+        case "full":
+            return image
+        case "shrink":
+            shrunk = tuple(shrink_stroke(stroke, degradation.ratio) for stroke in image.strokes)
+            return replace(image, strokes=shrunk)
+        case "drop":
+            return drop_strokes(
+                image,
+                degradation.ratio,
+                seed=seed,
+                drop_background=drop_background,
+                min_per_image=min_per_image,
+            )
+
+
+def _check_ratio(ratio: float) -> None:
+    if not 0 <= ratio <= 1:
+        raise ValueError(f"the ratio is {ratio}; expected the fraction removed, 0..1")

@@ -1,0 +1,320 @@
+"""Strokes: ordered polylines, their rasterisation into scribble labels, and their file format.
+
+A stroke file is JSON Lines, so that a data set never has to fit in memory: a header line, then one
+line per image.
+
+    {"format": "cdsp-strokes", "version": 1, "source": "..."}
+    {"height": 375, "image_id": "2007_000175", "strokes": [
+        {"class_id": 17, "points": [[10.0, 20.5], [31.25, 20.5]], "width": 3.0}, ...], "width": 500}
+"""
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from operator import index
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cdsp.files import IGNORE, atomic_path, canonical_json
+
+_FORMAT = "cdsp-strokes"
+_VERSION = 1
+_DECIMALS = 3
+_FARTHEST = 1e9  # px; beyond, differences of coordinates could overflow
+_HALF_OPEN = 1e-6  # px; moves a line off ties between two pixels
+
+
+@dataclass(frozen=True, eq=False)
+class Stroke:
+    """One movement of the pen.
+
+    Attributes:
+        class_id: 0 for background, 1..254 for the classes.
+        points: (N, 2) float64, N >= 1: an open ordered polyline of (x, y) in pixels, pixel centres
+            at integers. Points may lie outside the image. A single point is a dot. The stroke
+            keeps its own read-only copy.
+        width: Width of the pen in pixels, > 0.
+
+    Raises:
+        ValueError: If a value is outside these ranges.
+    """
+
+    class_id: int
+    points: np.ndarray
+    width: float
+
+    def __post_init__(self) -> None:
+        points = np.array(self.points, dtype=np.float64)
+        if points.ndim != 2 or points.shape[1] != 2 or len(points) == 0:
+            raise ValueError(
+                f"a stroke's points have shape {points.shape}; expected (N, 2) with N >= 1"
+            )
+        if not np.isfinite(points).all():
+            raise ValueError("a stroke has a point that is not finite; leave that point out")
+        if not 0 <= self.class_id < IGNORE:
+            raise ValueError(f"a stroke has class {self.class_id}; expected 0..{IGNORE - 1}")
+        if not 0 < self.width < np.inf:
+            raise ValueError(f"a stroke is {self.width} px wide; expected a positive, finite width")
+        points.setflags(write=False)
+        object.__setattr__(self, "points", points)
+
+
+@dataclass(frozen=True, eq=False)
+class ImageStrokes:
+    """The strokes of one image, in the order in which they were drawn.
+
+    Attributes:
+        image_id: Name of the image in the data set, without folder and extension.
+        height: Height of the image in pixels, >= 1.
+        width: Width of the image in pixels, >= 1.
+        strokes: The strokes; a later one paints over an earlier one.
+
+    Raises:
+        ValueError: If the image has no area.
+    """
+
+    image_id: str
+    height: int
+    width: int
+    strokes: tuple[Stroke, ...]
+
+    def __post_init__(self) -> None:
+        if self.height < 1 or self.width < 1:
+            raise ValueError(
+                f"image {self.image_id!r} is {self.height} x {self.width} px; expected at least 1"
+            )
+
+
+def arc_length(points: np.ndarray) -> float:
+    """Length in pixels of the polyline through ``points``, (N, 2); 0 for a single point."""
+    return float(np.hypot(*np.diff(points, axis=0).T).sum())
+
+
+def cut(points: np.ndarray, first: float, last: float) -> np.ndarray:
+    """Take the part of a polyline between two arc lengths.
+
+    Args:
+        points: (N, 2) float64 points of the polyline.
+        first: Arc length in pixels at which the part begins.
+        last: Arc length at which it ends, >= first.
+
+    Returns:
+        (M, 2) float64: the interpolated ends and the points between them; where ``first`` equals
+        ``last``, the single point there.
+    """
+    position = np.concatenate([[0.0], np.cumsum(np.hypot(*np.diff(points, axis=0).T))])
+    ends = np.stack([np.interp([first, last], position, column) for column in points.T], axis=1)
+    if first == last:
+        return ends[:1]
+    between = points[(position > first) & (position < last)]
+    return np.concatenate([ends[:1], between, ends[1:]])
+
+
+def rasterise(strokes: Sequence[Stroke], height: int, width: int) -> np.ndarray:
+    """Draw strokes into a scribble label.
+
+    A pixel belongs to a stroke when its centre lies within half the stroke's width of the polyline.
+    Ties go to the smaller coordinate, so that an axis-aligned stroke of integer width w is w pixels
+    thick wherever it lies between the pixel centres. A stroke that moves less than one pixel is a
+    dot: it is moved to the nearest pixel centre, so that it cannot fall between pixels.
+
+    Args:
+        strokes: Strokes in drawing order; a later one paints over an earlier one.
+        height: Height of the label in pixels.
+        width: Width of the label in pixels.
+
+    Returns:
+        (height, width) uint8 label; 255 where there is no stroke.
+    """
+    label = np.full((height, width), IGNORE, dtype=np.uint8)
+    for stroke in strokes:
+        x, y = _covered_pixels(stroke, height, width)
+        label[y, x] = stroke.class_id
+    return label
+
+
+def _covered_pixels(stroke: Stroke, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
+    """Coordinates x and y of the pixels that a stroke covers, with repetitions."""
+    points = np.clip(stroke.points, -_FARTHEST, _FARTHEST)
+    low, high = points.min(axis=0), points.max(axis=0)
+    if (high - low < 1).all():
+        points = np.ceil((low + high) / 2 - 0.5)[None]
+    points = points - _HALF_OPEN
+    radius = stroke.width / 2
+    starts, ends = _clip_segments(
+        points, -radius - 1, np.array([width + radius, height + radius], dtype=np.float64)
+    )
+    longest = max(1.0, stroke.width)
+    starts, ends = _split_segments(starts, ends, longest)
+
+    middles = np.round((starts + ends) / 2)
+    reach = int(radius + longest / 2 + 0.5)
+    offsets = np.stack(np.meshgrid(*[np.arange(-reach, reach + 1)] * 2), axis=-1).reshape(-1, 2)
+    pixels = middles[:, None] + offsets
+    along = ends - starts
+    squared_length = np.maximum((along**2).sum(axis=1), np.finfo(np.float64).tiny)
+    from_start = pixels - starts[:, None]
+    position = np.clip((from_start @ along[:, :, None])[..., 0] / squared_length[:, None], 0, 1)
+    distance = from_start - position[..., None] * along[:, None]
+    inside = (pixels >= 0).all(axis=2) & (pixels < (width, height)).all(axis=2)
+    covered = inside & ((distance**2).sum(axis=2) <= radius**2)
+    x, y = pixels[covered].astype(np.intp).T
+    return x, y
+
+
+def _clip_segments(
+    points: np.ndarray, low: float, high: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Starts and ends, each (M, 2), of a polyline's segments cut to the box from low to high.
+
+    A segment along which a coordinate stays the same is not cut by that coordinate.
+    """
+    starts, ends = (points[:-1], points[1:]) if len(points) > 1 else (points, points)
+    along = ends - starts
+    with np.errstate(divide="ignore", invalid="ignore"):
+        at_low, at_high = (low - starts) / along, (high - starts) / along
+    still = along == 0
+    entry = np.where(still, 0.0, np.minimum(at_low, at_high)).max(axis=1)
+    leave = np.where(still, 1.0, np.maximum(at_low, at_high)).min(axis=1)
+    entry, leave = np.maximum(entry, 0.0), np.minimum(leave, 1.0)
+    kept = entry <= leave
+    starts, along = starts[kept], along[kept]
+    return starts + entry[kept, None] * along, starts + leave[kept, None] * along
+
+
+def _split_segments(
+    starts: np.ndarray, ends: np.ndarray, longest: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Cut each segment into equal pieces that are at most ``longest`` pixels long."""
+    along = ends - starts
+    num_pieces = np.maximum(np.ceil(np.hypot(*along.T) / longest), 1).astype(np.intp)
+    segment = np.repeat(np.arange(len(starts)), num_pieces)
+    piece = np.arange(len(segment)) - np.repeat(np.cumsum(num_pieces) - num_pieces, num_pieces)
+    step = along[segment] / num_pieces[segment, None]
+    first = starts[segment] + piece[:, None] * step
+    return first, first + step
+
+
+def write_strokes(path: Path, images: Iterable[ImageStrokes], header: dict[str, Any]) -> None:
+    """Write a stroke file, one image at a time; the file appears only when it is complete.
+
+    The same content gives the same bytes. Points are rounded to 3 decimals.
+
+    Args:
+        path: The file to write; its folder is made if it is missing.
+        images: The images in the order of the file.
+        header: JSON values saying where the strokes come from.
+    """
+    with (
+        atomic_path(path) as temporary,
+        temporary.open("w", encoding="utf-8", newline="\n") as file,
+    ):
+        file.write(canonical_json({**header, "format": _FORMAT, "version": _VERSION}) + "\n")
+        for image in images:
+            file.write(canonical_json(_image_to_json(image)) + "\n")
+
+
+def read_header(path: Path) -> dict[str, Any]:
+    """Read the header that was given to :func:`write_strokes`.
+
+    Raises:
+        ValueError: If the file is missing or is not a stroke file that this version reads.
+    """
+    _, header = next(_read_lines(path))
+    return header
+
+
+def read_strokes(path: Path) -> Iterator[ImageStrokes]:
+    """Read a stroke file, one image at a time.
+
+    Yields:
+        The images in the order of the file.
+
+    Raises:
+        ValueError: If the file is missing, damaged or not a stroke file that this version reads;
+            the message names the file and the line.
+    """
+    lines = _read_lines(path)
+    next(lines)
+    for number, record in lines:
+        try:
+            image = _image_from_json(record)
+        except (TypeError, ValueError) as error:
+            raise _damaged(path, number, str(error)) from error
+        yield image
+
+
+def _read_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Line numbers (from 1) and JSON objects; the first is the header, stripped and checked."""
+    if not path.is_file():
+        raise ValueError(f"{path}: no such stroke file; make it first")
+    number = 0
+    with path.open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            if not line.endswith(b"\n"):
+                raise _damaged(path, number, "the line is cut short")
+            try:
+                record = json.loads(line)
+            except ValueError as error:
+                raise _damaged(path, number, "the line is not JSON") from error
+            if not isinstance(record, dict):
+                raise _damaged(path, number, f"expected a JSON object, found {line[:40]!r}")
+            if number == 1:
+                found = record.pop("format", None), record.pop("version", None)
+                if found != (_FORMAT, _VERSION):
+                    raise _damaged(
+                        path,
+                        number,
+                        f"expected format {_FORMAT!r}, version {_VERSION}, "
+                        f"found format {found[0]!r}, version {found[1]!r}",
+                    )
+            yield number, record
+    if number == 0:
+        raise _damaged(path, 1, "the file is empty")
+
+
+def _damaged(path: Path, number: int, problem: str) -> ValueError:
+    return ValueError(f"{path}, line {number}: {problem}; make this stroke file again")
+
+
+def _image_to_json(image: ImageStrokes) -> dict[str, Any]:
+    return {
+        "image_id": image.image_id,
+        "height": image.height,
+        "width": image.width,
+        "strokes": [
+            {
+                "class_id": stroke.class_id,
+                # Adding 0 turns -0.0 into 0.0.
+                "points": (np.round(stroke.points, _DECIMALS) + 0.0).tolist(),
+                "width": float(stroke.width),
+            }
+            for stroke in image.strokes
+        ],
+    }
+
+
+def _image_from_json(record: dict[str, Any]) -> ImageStrokes:
+    image_id, height, image_width, strokes = _values(
+        record, "image_id", "height", "width", "strokes"
+    )
+    if not isinstance(image_id, str):
+        raise ValueError(f"expected a string for 'image_id', found {image_id!r}")
+    if not isinstance(strokes, list):
+        raise ValueError(f"expected a list for 'strokes', found {strokes!r}")
+    return ImageStrokes(
+        image_id, index(height), index(image_width), tuple(map(_stroke_from_json, strokes))
+    )
+
+
+def _stroke_from_json(record: Any) -> Stroke:
+    class_id, points, width = _values(record, "class_id", "points", "width")
+    return Stroke(index(class_id), np.asarray(points, dtype=np.float64), width)
+
+
+def _values(record: Any, *keys: str) -> list[Any]:
+    if not isinstance(record, dict) or set(record) != set(keys):
+        raise ValueError(f"expected an object with the keys {', '.join(keys)}")
+    return [record[key] for key in keys]

@@ -1,0 +1,1 @@
+"""Stage `segmentation`: trains a DeepLab with a method's loss terms."""

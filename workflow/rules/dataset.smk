@@ -1,0 +1,30 @@
+"""Stage dataset: draws or verifies the data set.
+
+From nothing (`source: shapes`) or a folder (`source: folder`) into results/<dataset>/dataset:
+dataset.json, which describes a verified VOC-layout folder.
+"""
+
+
+def dataset_command(wildcards, output):
+    source = CONFIG.datasets[CONFIG.dataset]["source"]
+    if source == "shapes":
+        return f"shapes --output {os.path.dirname(output[0])}"
+    return f"folder --output {output[0]}"
+
+
+rule dataset:
+    output:
+        f"{STAGES}/dataset/dataset.json",
+    params:
+        command=dataset_command,
+        name=CONFIG.dataset,
+        settings=settings_json(CONFIG.dataset_settings(CONFIG.dataset)),
+    log:
+        f"{STAGES}/logs/dataset.log",
+    benchmark:
+        f"{STAGES}/benchmarks/dataset.tsv"
+    conda:
+        "../../envs/cdsp.yaml"
+    threads: real_cores(1)
+    shell:
+        "cdsp dataset {params.command} --name {params.name} --settings {params.settings:q} > {log} 2>&1"

@@ -1,0 +1,128 @@
+"""Stage pseudo_labels: image-level classes → classifier → CAMs → labels, or labels made elsewhere.
+
+From dataset.json and scribbles into results/<dataset>/pseudo_labels/<scribbles>/<recipe>:
+classifier.pt, cams.h5, labels.h5, quality.json (against the training masks, for reading only).
+"""
+
+RECIPE = f"{STAGES}/pseudo_labels/{{scribbles}}/{{recipe}}"
+RECIPE_LOG = f"{STAGES}/logs/{{rule}}/{{{{scribbles}}}}/{{{{recipe}}}}"
+RECIPE_BENCHMARK = f"{STAGES}/benchmarks/{{rule}}/{{{{scribbles}}}}/{{{{recipe}}}}.tsv"
+IMPORTED = [name for name, recipe in CONFIG.pseudo_labels.items() if recipe.folder]
+MADE_HERE = [name for name in CONFIG.pseudo_labels if name not in IMPORTED]
+
+
+def recipe_settings(section):
+    """Function of a rule's wildcards: one section of the recipe's settings, as JSON."""
+    return lambda wildcards: settings_json(
+        getattr(CONFIG.pseudo_labels[wildcards.recipe], section)
+    )
+
+
+def image_classes(wildcards):
+    """The image-level classes of the recipe: of the degraded scribbles or of the full ones."""
+    from_full = CONFIG.pseudo_labels[wildcards.recipe].classes_from == "full"
+    scribbles = "full" if from_full else wildcards.scribbles
+    return f"{STAGES}/scribbles/{scribbles}/image_classes.json"
+
+
+rule pseudo_labels_classifier:
+    input:
+        dataset=rules.dataset.output,
+        classes=image_classes,
+    output:
+        f"{RECIPE}/classifier.pt",
+    params:
+        settings=recipe_settings("classifier"),
+    log:
+        RECIPE_LOG.format(rule="pseudo_labels_classifier") + ".log",
+    benchmark:
+        RECIPE_BENCHMARK.format(rule="pseudo_labels_classifier")
+    conda:
+        "../../envs/cdsp.yaml"
+    threads: lambda wildcards: real_cores(CONFIG.pseudo_labels[wildcards.recipe].classifier.cpu_threads)
+    resources:
+        gpu=GPU,
+    shell:
+        "cdsp pseudo_labels classifier --dataset {input.dataset} --image-classes {input.classes}"
+        " --settings {params.settings:q} --output {output} > {log} 2>&1"
+
+
+rule pseudo_labels_cams:
+    input:
+        dataset=rules.dataset.output,
+        classes=image_classes,
+        classifier=rules.pseudo_labels_classifier.output,
+    output:
+        f"{RECIPE}/cams.h5",
+    params:
+        settings=recipe_settings("cams"),
+    log:
+        RECIPE_LOG.format(rule="pseudo_labels_cams") + ".log",
+    benchmark:
+        RECIPE_BENCHMARK.format(rule="pseudo_labels_cams")
+    conda:
+        "../../envs/cdsp.yaml"
+    threads: real_cores(1)
+    resources:
+        gpu=GPU,
+    shell:
+        "cdsp pseudo_labels cams --dataset {input.dataset} --image-classes {input.classes}"
+        " --classifier {input.classifier} --settings {params.settings:q} --output {output} > {log} 2>&1"
+
+
+rule pseudo_labels:
+    input:
+        cams=rules.pseudo_labels_cams.output,
+        scribbles=rules.scribbles_degrade.output.labels,
+    output:
+        f"{RECIPE}/labels.h5",
+    wildcard_constraints:
+        recipe="|".join(MADE_HERE) or "-",
+    params:
+        settings=recipe_settings("labels"),
+    log:
+        RECIPE_LOG.format(rule="pseudo_labels") + ".log",
+    benchmark:
+        RECIPE_BENCHMARK.format(rule="pseudo_labels")
+    conda:
+        "../../envs/cdsp.yaml"
+    threads: real_cores(1)
+    shell:
+        "cdsp pseudo_labels labels --cams {input.cams} --scribbles {input.scribbles}"
+        " --recipe {wildcards.recipe} --settings {params.settings:q} --output {output} > {log} 2>&1"
+
+
+rule pseudo_labels_import:
+    input:
+        rules.dataset.output,
+    output:
+        f"{RECIPE}/labels.h5",
+    wildcard_constraints:
+        recipe="|".join(IMPORTED) or "-",
+    params:
+        folder=lambda wildcards: CONFIG.pseudo_labels[wildcards.recipe].folder,
+    log:
+        RECIPE_LOG.format(rule="pseudo_labels_import") + ".log",
+    benchmark:
+        RECIPE_BENCHMARK.format(rule="pseudo_labels_import")
+    conda:
+        "../../envs/cdsp.yaml"
+    threads: real_cores(1)
+    shell:
+        "cdsp pseudo_labels import {params.folder:q} --dataset {input} --recipe {wildcards.recipe}"
+        " --scribbles {wildcards.scribbles} --output {output} > {log} 2>&1"
+
+
+rule pseudo_labels_measure:
+    input:
+        dataset=rules.dataset.output,
+        labels=f"{RECIPE}/labels.h5",
+    output:
+        f"{RECIPE}/quality.json",
+    log:
+        RECIPE_LOG.format(rule="pseudo_labels_measure") + ".log",
+    conda:
+        "../../envs/cdsp.yaml"
+    threads: real_cores(1)
+    shell:
+        "cdsp pseudo_labels measure {input.labels} --dataset {input.dataset} --output {output} > {log} 2>&1"
