@@ -61,7 +61,9 @@ def _settings(kind: type, text: str) -> Any:
 
 @app.command("settings")
 def settings_command(
-    stage: Annotated[str | None, typer.Argument(help="One of the stages; all when left out.")] = None,
+    stage: Annotated[
+        str | None, typer.Argument(help="One of the stages; all when left out.")
+    ] = None,
 ) -> None:
     """List the settings of a stage: name, default (the paper's), meaning and range."""
     from cdsp import config
@@ -221,7 +223,9 @@ def pseudo_labels_import(
     dataset: DatasetOption,
     output: OutputFile,
     recipe: Annotated[str, typer.Option(help="Name of the recipe.")],
-    scribbles: Annotated[str, typer.Option(help="Name of the scribbles used beside them.")] = "full",
+    scribbles: Annotated[
+        str, typer.Option(help="Name of the scribbles used beside them.")
+    ] = "full",
 ) -> None:
     """Take pseudo-labels made elsewhere (SEAM, AFA, BMP…), after checking each."""
     from cdsp.dataset.voc_layout import read_dataset

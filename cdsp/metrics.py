@@ -55,9 +55,7 @@ def scores(confusion: np.ndarray, classes: list[int] | None = None) -> Scores:
     """
     intersection = np.diag(confusion).astype(np.float64)
     union = confusion.sum(axis=0) + confusion.sum(axis=1) - intersection
-    class_iou = np.divide(
-        intersection, union, out=np.full(len(union), np.nan), where=union > 0
-    )
+    class_iou = np.divide(intersection, union, out=np.full(len(union), np.nan), where=union > 0)
     averaged = class_iou if classes is None else class_iou[classes]
     occurring = averaged[~np.isnan(averaged)]
     total = confusion.sum()

@@ -29,6 +29,8 @@ def prepare(cpu_threads: int, device: str = "auto") -> torch.device:
     cv2.setNumThreads(1)  # loading workers are processes: threads inside them only fight
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(True, warn_only=True)
+    # Nothing here reads memory that it has not written.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.backends.cudnn.benchmark = False
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"

@@ -94,8 +94,10 @@ def _parse_value(hint: Any, value: Any, where: str, metadata: Mapping[str, Any])
             raise ValueError(f"{where}: expected a list, found {value!r}")
         if Ellipsis not in arguments and len(value) != len(arguments):
             raise ValueError(f"{where}: expected {len(arguments)} values, found {value!r}")
-        items = (_parse_value(arguments[0], v, f"{where}[{i}]", metadata) for i, v in enumerate(value))
-        return tuple(items)
+        return tuple(
+            _parse_value(arguments[0], item, f"{where}[{index}]", metadata)
+            for index, item in enumerate(value)
+        )
     if origin is dict:
         if not isinstance(value, Mapping):
             raise ValueError(f"{where}: expected a mapping (name: value), found {value!r}")

@@ -44,33 +44,35 @@ def write_store(
         sources: name of each input store → its digest.
     """
     content = hashlib.sha256()
-    with atomic_path(path) as temporary:
-        with h5py.File(temporary, "w", libver=("v110", "v114"), track_order=True) as file:
-            for image_id, array, attributes in maps:
-                assert array.dtype == np.uint8
-                # Without chunks HDF5 cannot compress; empty arrays can have none.
-                compression: dict[str, Any] = (
-                    {"compression": "gzip", "compression_opts": 4, "shuffle": True}
-                    if array.size
-                    else {}
-                )
-                data = file.create_dataset(
-                    image_id,
-                    data=array,
-                    chunks=array.shape if array.size else None,
-                    track_times=False,
-                    **compression,
-                )
-                for name, value in attributes.items():
-                    data.attrs[name] = value
-                content.update(f"{image_id}{array.shape}{canonical_json(attributes)}".encode())
-                content.update(np.ascontiguousarray(array).data)
-            header = {"kind": kind, "parameters": parameters, "sources": sources}
-            content.update(canonical_json(header).encode())
-            file.attrs["format"] = FORMAT
-            file.attrs["version"] = VERSION
-            file.attrs["header"] = canonical_json(header)
-            file.attrs["digest"] = content.hexdigest()[:16]
+    with (
+        atomic_path(path) as temporary,
+        h5py.File(temporary, "w", libver=("v110", "v114"), track_order=True) as file,
+    ):
+        for image_id, array, attributes in maps:
+            assert array.dtype == np.uint8
+            # Without chunks HDF5 cannot compress; empty arrays can have none.
+            compression: dict[str, Any] = (
+                {"compression": "gzip", "compression_opts": 4, "shuffle": True}
+                if array.size
+                else {}
+            )
+            data = file.create_dataset(
+                image_id,
+                data=array,
+                chunks=array.shape if array.size else None,
+                track_times=False,
+                **compression,
+            )
+            for name, value in attributes.items():
+                data.attrs[name] = value
+            content.update(f"{image_id}{array.shape}{canonical_json(attributes)}".encode())
+            content.update(np.ascontiguousarray(array).data)
+        header = {"kind": kind, "parameters": parameters, "sources": sources}
+        content.update(canonical_json(header).encode())
+        file.attrs["format"] = FORMAT
+        file.attrs["version"] = VERSION
+        file.attrs["header"] = canonical_json(header)
+        file.attrs["digest"] = content.hexdigest()[:16]
 
 
 class LabelStore:
@@ -102,11 +104,11 @@ class LabelStore:
                     "with this version of cdsp"
                 )
             self._ids = {name: tuple(data.shape) for name, data in file.items()}
-        header = json.loads(attributes["header"])
+        header = json.loads(str(attributes["header"]))
         self.kind: str = header["kind"]
         self.parameters: dict[str, Any] = header["parameters"]
         self.sources: dict[str, str] = header["sources"]
-        self.digest: str = attributes["digest"]
+        self.digest = str(attributes["digest"])
         if kind is not None and self.kind != kind:
             raise ValueError(f"{path}: expected a store of {kind}, found one of {self.kind}")
 
@@ -166,7 +168,7 @@ class LabelStore:
         """The attributes stored with one image's map."""
         return dict(self._data(image_id).attrs)
 
-    def _data(self, image_id: str) -> h5py.Dataset:
+    def _data(self, image_id: str) -> Any:
         if self._file is not None and self._process != os.getpid():
             self._file.close()  # inherited by a fork: HDF5 would share it with the parent
             self._file = None

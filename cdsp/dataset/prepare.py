@@ -92,7 +92,9 @@ def _check_image(
     root: Path, files: dict[str, Path], image_id: str, num_classes: int
 ) -> tuple[str, int, int]:
     if image_id not in files:
-        raise ValueError(f"{root / 'JPEGImages' / image_id}.jpg: listed, but there is no such image")
+        raise ValueError(
+            f"{root / 'JPEGImages' / image_id}.jpg: listed, but there is no such image"
+        )
     height, width = read_image(files[image_id]).shape[:2]
     mask_path = root / "SegmentationClassAug" / f"{image_id}.png"
     mask = read_label(mask_path)
@@ -118,6 +120,7 @@ def make_shapes(
         size: side of the square images, pixels.
         seed: of all random draws; equal seeds give equal bytes.
     """
+
     def scenes() -> Iterator[tuple[str, str, int]]:
         for split, number in (("train", num_train), ("val", num_val)):
             yield from ((f"{split}_{index:05d}", split, index) for index in range(number))

@@ -93,7 +93,9 @@ def evaluate(
         "environment": runtime.describe(device),
     }
     write_json(output / "metrics.json", metrics)
-    logger.info("mIoU %.2f, pixel accuracy %.2f", 100 * result.mean_iou, 100 * result.pixel_accuracy)
+    logger.info(
+        "mIoU %.2f, pixel accuracy %.2f", 100 * result.mean_iou, 100 * result.pixel_accuracy
+    )
     return metrics
 
 

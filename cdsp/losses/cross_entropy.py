@@ -64,7 +64,7 @@ class PseudoLabelCrossEntropy(LossTerm):
 
 @loss_term("mask", reads=("mask",))
 class MaskCrossEntropy(LossTerm):
-    """Full supervision: cross-entropy on the true mask, the upper bound of every scribble method."""
+    """Full supervision: cross-entropy on the true mask, what scribbles are measured against."""
 
     def forward(self, output: NetworkOutput, maps: dict[str, Tensor]) -> Tensor:
         """The mean over pixels that are not void."""

@@ -5,6 +5,7 @@ Shapes: B images, C feature channels, N = h·w locations.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -17,7 +18,7 @@ from cdsp.networks.deeplab import NetworkOutput
 from cdsp.settings import setting
 
 
-def subsample(label: Tensor, size: tuple[int, int]) -> Tensor:
+def subsample(label: Tensor, size: Sequence[int]) -> Tensor:
     """Nearest subsampling of (B, H, W) to (B, h, w) with the corner pixels aligned.
 
     Exact, without any rounding, for sides of s·k+1 at output stride s.

@@ -131,7 +131,9 @@ def load_backbone_weights(backbone: nn.Module, name: str, source: str) -> None:
     else:
         state = read_checkpoint(Path(source))
     wanted = backbone.state_dict()
-    given = {key: value for key, value in state.items() if not key.startswith(("fc.", "classifier"))}
+    given = {
+        key: value for key, value in state.items() if not key.startswith(("fc.", "classifier"))
+    }
     problems = describe_mismatch(wanted, given)
     if problems:
         raise ValueError(f"{source}: not the weights of {name}: {problems}")

@@ -112,8 +112,8 @@ class DeepLabV2(nn.Module):
 class DeepLabV2ASPP21(nn.Module):
     """The CDSP authors' "DeepLabV2": an ASPP whose hidden channels are the classes themselves.
 
-    It has the image-pooling branch and ends in batch norm and ReLU on the logits. Kept so that their
-    reading can be compared with `DeepLabV2`, the published one.
+    It has the image-pooling branch and ends in batch norm and ReLU on the logits. Kept so that
+    their reading can be compared with `DeepLabV2`, the published one.
     """
 
     def __init__(

@@ -1,1 +1,1 @@
-"""Stage `scribbles`: strokes, their degradations, the labels they draw and the classes they name."""
+"""Stage `scribbles`: strokes, their degradations, their labels and the classes they name."""

@@ -107,9 +107,7 @@ class Trainer:
             "decoder_channels": settings.decoder_channels,
         }
         self.network = build_segmentor(**self.arguments)
-        load_backbone_weights(
-            self.network.backbone, settings.backbone, settings.backbone_weights
-        )
+        load_backbone_weights(self.network.backbone, settings.backbone, settings.backbone_weights)
         channels = self.network.backbone.feature_channels
         self.terms = nn.ModuleDict(
             {name: LOSS_TERMS[name](options, channels) for name, options in method.terms.items()}
@@ -227,8 +225,8 @@ class Trainer:
         means = {name: value.item() / len(self.sampler) for name, value in sums.items()}
         if not all(math.isfinite(value) for value in means.values()):
             raise ValueError(
-                f"the loss is not finite in epoch {self.epoch + 1}: {means}; lower learning_rate or "
-                "set gradient_clip"
+                f"the loss is not finite in epoch {self.epoch + 1}: {means}; "
+                "lower learning_rate or set gradient_clip"
             )
         seconds = time.perf_counter() - start
         return {

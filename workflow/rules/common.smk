@@ -42,7 +42,11 @@ def real_cores(number):
     With more --cores than the machine has processors, each job counts for as many cores more, so
     that no processor gets two jobs.
     """
-    processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    processors = (
+        len(os.sched_getaffinity(0))
+        if hasattr(os, "sched_getaffinity")
+        else os.cpu_count()
+    )
     return number * max(1, (workflow.cores or 1) // processors)
 
 

@@ -15,10 +15,6 @@ def dataset_command(wildcards, output):
 rule dataset:
     output:
         f"{STAGES}/dataset/dataset.json",
-    params:
-        command=dataset_command,
-        name=CONFIG.dataset,
-        settings=settings_json(CONFIG.dataset_settings(CONFIG.dataset)),
     log:
         f"{STAGES}/logs/dataset.log",
     benchmark:
@@ -26,5 +22,9 @@ rule dataset:
     conda:
         "../../envs/cdsp.yaml"
     threads: real_cores(1)
+    params:
+        command=dataset_command,
+        name=CONFIG.dataset,
+        settings=settings_json(CONFIG.dataset_settings(CONFIG.dataset)),
     shell:
         "cdsp dataset {params.command} --name {params.name} --settings {params.settings:q} > {log} 2>&1"

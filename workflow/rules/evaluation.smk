@@ -10,9 +10,6 @@ rule evaluation:
         weights=rules.segmentation.output,
     output:
         f"{STAGES}/evaluation/{RUN}/{{protocol}}/metrics.json",
-    params:
-        folder=subpath(output[0], parent=True),
-        settings=lambda wildcards: settings_json(CONFIG.evaluation[wildcards.protocol]),
     log:
         f"{STAGES}/logs/evaluation/{RUN}/{{protocol}}.log",
     benchmark:
@@ -22,6 +19,9 @@ rule evaluation:
     threads: real_cores(1)
     resources:
         gpu=GPU,
+    params:
+        folder=subpath(output[0], parent=True),
+        settings=lambda wildcards: settings_json(CONFIG.evaluation[wildcards.protocol]),
     shell:
         "cdsp evaluation {input.weights} --dataset {input.dataset} --protocol {wildcards.protocol}"
         " --settings {params.settings:q} --output {params.folder} > {log} 2>&1"

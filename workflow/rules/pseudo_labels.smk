@@ -31,17 +31,20 @@ rule pseudo_labels_classifier:
         classes=image_classes,
     output:
         f"{RECIPE}/classifier.pt",
-    params:
-        settings=recipe_settings("classifier"),
     log:
         RECIPE_LOG.format(rule="pseudo_labels_classifier") + ".log",
     benchmark:
         RECIPE_BENCHMARK.format(rule="pseudo_labels_classifier")
     conda:
         "../../envs/cdsp.yaml"
-    threads: lambda wildcards: real_cores(CONFIG.pseudo_labels[wildcards.recipe].classifier.cpu_threads)
+    threads:
+        lambda wildcards: real_cores(
+            CONFIG.pseudo_labels[wildcards.recipe].classifier.cpu_threads
+        )
     resources:
         gpu=GPU,
+    params:
+        settings=recipe_settings("classifier"),
     shell:
         "cdsp pseudo_labels classifier --dataset {input.dataset} --image-classes {input.classes}"
         " --settings {params.settings:q} --output {output} > {log} 2>&1"
@@ -54,8 +57,6 @@ rule pseudo_labels_cams:
         classifier=rules.pseudo_labels_classifier.output,
     output:
         f"{RECIPE}/cams.h5",
-    params:
-        settings=recipe_settings("cams"),
     log:
         RECIPE_LOG.format(rule="pseudo_labels_cams") + ".log",
     benchmark:
@@ -65,6 +66,8 @@ rule pseudo_labels_cams:
     threads: real_cores(1)
     resources:
         gpu=GPU,
+    params:
+        settings=recipe_settings("cams"),
     shell:
         "cdsp pseudo_labels cams --dataset {input.dataset} --image-classes {input.classes}"
         " --classifier {input.classifier} --settings {params.settings:q} --output {output} > {log} 2>&1"
@@ -76,17 +79,17 @@ rule pseudo_labels:
         scribbles=rules.scribbles_degrade.output.labels,
     output:
         f"{RECIPE}/labels.h5",
-    wildcard_constraints:
-        recipe="|".join(MADE_HERE) or "-",
-    params:
-        settings=recipe_settings("labels"),
     log:
         RECIPE_LOG.format(rule="pseudo_labels") + ".log",
     benchmark:
         RECIPE_BENCHMARK.format(rule="pseudo_labels")
+    wildcard_constraints:
+        recipe="|".join(MADE_HERE) or "-",
     conda:
         "../../envs/cdsp.yaml"
     threads: real_cores(1)
+    params:
+        settings=recipe_settings("labels"),
     shell:
         "cdsp pseudo_labels labels --cams {input.cams} --scribbles {input.scribbles}"
         " --recipe {wildcards.recipe} --settings {params.settings:q} --output {output} > {log} 2>&1"
@@ -97,17 +100,17 @@ rule pseudo_labels_import:
         rules.dataset.output,
     output:
         f"{RECIPE}/labels.h5",
-    wildcard_constraints:
-        recipe="|".join(IMPORTED) or "-",
-    params:
-        folder=lambda wildcards: CONFIG.pseudo_labels[wildcards.recipe].folder,
     log:
         RECIPE_LOG.format(rule="pseudo_labels_import") + ".log",
     benchmark:
         RECIPE_BENCHMARK.format(rule="pseudo_labels_import")
+    wildcard_constraints:
+        recipe="|".join(IMPORTED) or "-",
     conda:
         "../../envs/cdsp.yaml"
     threads: real_cores(1)
+    params:
+        folder=lambda wildcards: CONFIG.pseudo_labels[wildcards.recipe].folder,
     shell:
         "cdsp pseudo_labels import {params.folder:q} --dataset {input} --recipe {wildcards.recipe}"
         " --scribbles {wildcards.scribbles} --output {output} > {log} 2>&1"

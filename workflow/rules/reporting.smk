@@ -42,7 +42,9 @@ def panel_stores(wildcards):
     table = CONFIG.tables[wildcards.table]
     stores = {}
     for run in panel_runs(wildcards):
-        for option, path in store_options(run.method, run.scribbles, run.pseudo_labels).items():
+        for option, path in store_options(
+            run.method, run.scribbles, run.pseudo_labels
+        ).items():
             stores.setdefault(option, path)
     return stores
 
@@ -54,12 +56,14 @@ rule reporting_table:
     output:
         csv=f"{STAGES}/{{table}}.csv",
         markdown=f"{STAGES}/{{table}}.md",
-    params:
-        quality=lambda wildcards, input: " ".join(f"--quality {path}" for path in input.quality),
     log:
         f"{STAGES}/logs/reporting_table/{{table}}.log",
     conda:
         "../../envs/cdsp.yaml"
+    params:
+        quality=lambda wildcards, input: " ".join(
+            f"--quality {path}" for path in input.quality
+        ),
     shell:
         "cdsp reporting table {input.metrics} {params.quality} --output {output.csv} > {log} 2>&1"
 
@@ -68,17 +72,12 @@ rule reporting_panel:
     input:
         dataset=rules.dataset.output,
         weights=lambda wildcards: [
-            f"{STAGES}/segmentation/{run.folder}/weights.pt" for run in panel_runs(wildcards)
+            f"{STAGES}/segmentation/{run.folder}/weights.pt"
+            for run in panel_runs(wildcards)
         ],
         stores=lambda wildcards: list(panel_stores(wildcards).values()),
     output:
         f"{STAGES}/{{table}}.png",
-    params:
-        stores=lambda wildcards: as_options(panel_stores(wildcards)),
-        number=CONFIG.panel_images,
-        settings=lambda wildcards: settings_json(
-            CONFIG.evaluation[CONFIG.tables[wildcards.table].protocol]
-        ),
     log:
         f"{STAGES}/logs/reporting_panel/{{table}}.log",
     conda:
@@ -86,6 +85,12 @@ rule reporting_panel:
     threads: real_cores(1)
     resources:
         gpu=GPU,
+    params:
+        stores=lambda wildcards: as_options(panel_stores(wildcards)),
+        number=CONFIG.panel_images,
+        settings=lambda wildcards: settings_json(
+            CONFIG.evaluation[CONFIG.tables[wildcards.table].protocol]
+        ),
     shell:
         "cdsp reporting panel {input.weights} --dataset {input.dataset} {params.stores}"
         " --num-images {params.number} --settings {params.settings:q} --output {output} > {log} 2>&1"

@@ -10,8 +10,6 @@ rule scribbles_simulate:
         rules.dataset.output,
     output:
         f"{STAGES}/scribbles/strokes.jsonl",
-    params:
-        settings=settings_json(CONFIG.scribbles),
     log:
         f"{STAGES}/logs/scribbles_simulate.log",
     benchmark:
@@ -19,6 +17,8 @@ rule scribbles_simulate:
     conda:
         "../../envs/cdsp.yaml"
     threads: real_cores(1)
+    params:
+        settings=settings_json(CONFIG.scribbles),
     shell:
         "cdsp scribbles simulate --dataset {input} --settings {params.settings:q} --output {output} > {log} 2>&1"
 
@@ -30,9 +30,6 @@ rule scribbles_degrade:
         strokes=f"{STAGES}/scribbles/{{scribbles}}/strokes.jsonl",
         labels=f"{STAGES}/scribbles/{{scribbles}}/labels.h5",
         classes=f"{STAGES}/scribbles/{{scribbles}}/image_classes.json",
-    params:
-        folder=subpath(output.labels, parent=True),
-        settings=settings_json(CONFIG.degradation),
     log:
         f"{STAGES}/logs/scribbles_degrade/{{scribbles}}.log",
     benchmark:
@@ -40,6 +37,9 @@ rule scribbles_degrade:
     conda:
         "../../envs/cdsp.yaml"
     threads: real_cores(1)
+    params:
+        folder=subpath(output.labels, parent=True),
+        settings=settings_json(CONFIG.degradation),
     shell:
         "cdsp scribbles degrade {input} --degradation {wildcards.scribbles} --settings {params.settings:q}"
         " --output {params.folder} > {log} 2>&1"

@@ -11,7 +11,10 @@ RUN = "{method}/{network}/{scribbles}/{recipe}/seed-{seed}"
 # the run's wildcards and of the method's λ.
 MAP_STORES = {
     "scribble": ("scribbles", f"{STAGES}/scribbles/{{scribbles}}/labels.h5"),
-    "pseudo_label": ("pseudo-labels", f"{STAGES}/pseudo_labels/{{scribbles}}/{{recipe}}/labels.h5"),
+    "pseudo_label": (
+        "pseudo-labels",
+        f"{STAGES}/pseudo_labels/{{scribbles}}/{{recipe}}/labels.h5",
+    ),
     "scribble_distance": (
         "scribble-distances",
         f"{STAGES}/distance_maps/scribbles/{{scribbles}}/exponent-{{exponent:g}}.h5",
@@ -28,7 +31,9 @@ def store_options(method, scribbles, recipe):
     parsed = CONFIG.method(method)
     exponents = parsed.exponents
     return {
-        option: pattern.format(scribbles=scribbles, recipe=recipe, exponent=exponents.get(name, 0))
+        option: pattern.format(
+            scribbles=scribbles, recipe=recipe, exponent=exponents.get(name, 0)
+        )
         for name, (option, pattern) in MAP_STORES.items()
         if name in parsed.reads
     }
@@ -48,13 +53,6 @@ rule segmentation:
         stores=lambda wildcards: list(run_stores(wildcards).values()),
     output:
         f"{STAGES}/segmentation/{RUN}/weights.pt",
-    params:
-        folder=subpath(output[0], parent=True),
-        stores=lambda wildcards: as_options(run_stores(wildcards)),
-        terms=lambda wildcards: canonical_json(
-            {name: settings_dict(term) for name, term in CONFIG.method(wildcards.method).terms.items()}
-        ),
-        settings=lambda wildcards: settings_json(CONFIG.segmentation_settings(wildcards.network)),
     log:
         f"{STAGES}/logs/segmentation/{RUN}.log",
     benchmark:
@@ -64,6 +62,18 @@ rule segmentation:
     threads: real_cores(CONFIG.segmentation.cpu_threads)
     resources:
         gpu=GPU,
+    params:
+        folder=subpath(output[0], parent=True),
+        stores=lambda wildcards: as_options(run_stores(wildcards)),
+        terms=lambda wildcards: canonical_json(
+            {
+                name: settings_dict(term)
+                for name, term in CONFIG.method(wildcards.method).terms.items()
+            }
+        ),
+        settings=lambda wildcards: settings_json(
+            CONFIG.segmentation_settings(wildcards.network)
+        ),
     shell:
         "cdsp segmentation --dataset {input.dataset} {params.stores} --method {wildcards.method}"
         " --terms {params.terms:q} --settings {params.settings:q} --seed {wildcards.seed}"
