@@ -6,7 +6,7 @@ draws the embedded data set, prepares scribbles, trains the classifier, exports 
 precomputes distance maps, trains and evaluates every method and writes Table 1. Another experiment
 is the same workflow with another configuration file:
 
-    snakemake --cores 8 --configfile configs/scribblesup.yaml results/table1.csv
+    snakemake --cores 8 results/table1.csv --configfile configs/scribblesup.yaml
 """
 
 from snakemake.utils import min_version

@@ -69,7 +69,7 @@ class ClassifierSettings:
 
     backbone: BackboneName = setting("resnet50", "network")
     backbone_weights: str = setting("imagenet", "'imagenet', 'none' or the path of a state dict")
-    output_stride: int = setting(16, "8 or 16", minimum=8, maximum=16)
+    output_stride: Literal[8, 16] = setting(16, "pixels per feature")
     frozen_batch_norm: bool = setting(False, "keep the running statistics of the loaded weights")
     epochs: int = setting(5, "passes over the training images", minimum=1)
     batch_size: int = setting(16, "images", minimum=1)
@@ -101,6 +101,15 @@ class CamSettings:
         (1.0, 0.5, 1.5, 2.0), "image scales whose maps are summed", minimum=0.1, maximum=8
     )
     flip: bool = setting(True, "add the mirrored image's maps")
+
+    def __post_init__(self) -> None:
+        """Check that there is a map to export.
+
+        Raises:
+            ValueError: no scale.
+        """
+        if not self.scales:
+            raise ValueError("scales []: expected at least one, such as [1]")
 
 
 @dataclass(frozen=True)
@@ -144,7 +153,7 @@ class SegmentationSettings:
     segmentor: SegmentorName = setting("deeplabv3plus", "head")
     backbone: BackboneName = setting("resnet101", "network")
     backbone_weights: str = setting("imagenet", "'imagenet', 'none' or the path of a state dict")
-    output_stride: int = setting(16, "8 or 16", minimum=8, maximum=16)
+    output_stride: Literal[8, 16] = setting(16, "pixels per feature")
     decoder_channels: int = setting(256, "hidden channels of DeepLabV3+", minimum=1)
     frozen_batch_norm: bool = setting(
         False, "keep the backbone's running statistics, for small batches"
@@ -197,6 +206,20 @@ class EvaluationSettings:
     classes: tuple[str, ...] = setting(
         (), "classes that the mIoU is averaged over; empty = all (for subsets of a data set)"
     )
+
+    def __post_init__(self) -> None:
+        """Check what one setting says of another.
+
+        Raises:
+            ValueError: no scale, or a stride that leaves gaps between the windows.
+        """
+        if not self.scales:
+            raise ValueError("scales []: expected at least one, such as [1]")
+        if 0 < self.window < self.stride:
+            raise ValueError(
+                f"stride {self.stride} leaves gaps between windows of {self.window} pixels; "
+                "expected at most the window"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

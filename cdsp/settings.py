@@ -6,6 +6,7 @@ command line says into such a dataclass and refuses, in words that help, whateve
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import difflib
 import math
@@ -31,7 +32,7 @@ def setting(
     if default is ...:
         return dataclasses.field(metadata=metadata)
     if isinstance(default, dict) or dataclasses.is_dataclass(default):
-        return dataclasses.field(default_factory=lambda: default, metadata=metadata)
+        return dataclasses.field(default_factory=lambda: copy.deepcopy(default), metadata=metadata)
     return dataclasses.field(default=default, metadata=metadata)
 
 

@@ -162,7 +162,13 @@ class LabelStore:
         return self._ids[self._known(image_id)]
 
     def __getitem__(self, image_id: str) -> np.ndarray:
-        return self._data(image_id)[()]
+        data = self._data(image_id)
+        try:
+            return data[()]
+        except OSError as error:
+            raise ValueError(
+                f"{self.path}: cannot read {image_id} ({error}); make the store again"
+            ) from error
 
     def attributes(self, image_id: str) -> dict[str, Any]:
         """The attributes stored with one image's map."""
@@ -175,12 +181,7 @@ class LabelStore:
         if self._file is None:
             self._file = self._open()
             self._process = os.getpid()
-        try:
-            return self._file[self._known(image_id)]
-        except OSError as error:
-            raise ValueError(
-                f"{self.path}: cannot read {image_id} ({error}); make the store again"
-            ) from error
+        return self._file[self._known(image_id)]
 
     def _known(self, image_id: str) -> str:
         if image_id not in self._ids:

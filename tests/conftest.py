@@ -1,6 +1,17 @@
+from pathlib import Path
+from typing import NamedTuple
+
 import pytest
 import torch
 from hypothesis import settings
+
+from cdsp.dataset.prepare import make_shapes
+from cdsp.dataset.voc_layout import Dataset
+from cdsp.networks.checkpoint import NetworkCheckpoint, write_network
+from cdsp.networks.deeplab import build_segmentor
+from cdsp.scribbles.degrade import Degradation
+from cdsp.scribbles.labels import degrade_scribbles, simulate_scribbles
+from cdsp.store import write_store
 
 settings.register_profile("repeatable", deadline=None, max_examples=50, derandomize=True)
 settings.load_profile("repeatable")
@@ -9,3 +20,56 @@ settings.load_profile("repeatable")
 @pytest.fixture(scope="session", autouse=True)
 def one_torch_thread():
     torch.set_num_threads(1)
+
+
+class TinyData(NamedTuple):
+    """A data set of 8 + 4 drawn images of 48 pixels and what stages make of it; to be read only."""
+
+    dataset: Dataset
+    strokes: Path  # simulated strokes
+    scribbles: Path  # folder of the full scribbles: strokes.jsonl, labels.h5, image_classes.json
+    pseudo_labels: Path  # store: the masks themselves, as if CAMs were perfect
+
+
+@pytest.fixture(scope="session")
+def tiny_data(tmp_path_factory):
+    root = tmp_path_factory.mktemp("tiny_data")
+    dataset = make_shapes(root / "dataset", "tiny", num_train=8, num_val=4, size=48, seed=0)
+    strokes = root / "strokes.jsonl"
+    simulate_scribbles(dataset, strokes, coverage=0.05, seed=0)
+    options = {"drop_background": False, "min_per_image": 0, "seed": 0}
+    degrade_scribbles(strokes, Degradation("full"), root / "full", **options)
+    masks = [(image_id, dataset.mask(image_id), {}) for image_id in dataset.splits["train"]]
+    write_store(
+        root / "pseudo_labels.h5",
+        masks,
+        kind="pseudo_labels",
+        parameters={"recipe": "truth", "scribbles": "full"},
+        sources={"dataset": dataset.digest},
+    )
+    return TinyData(dataset, strokes, root / "full", root / "pseudo_labels.h5")
+
+
+@pytest.fixture(scope="session")
+def tiny_weights(tiny_data, tmp_path_factory):
+    """The file of an untrained DeepLabV2 of the tiny data set, whose predictions are not all one."""
+    torch.manual_seed(0)
+    arguments = {
+        "segmentor": "deeplabv2",
+        "backbone": "resnet18",
+        "output_stride": 16,
+        "num_classes": len(tiny_data.dataset.classes),
+    }
+    path = tmp_path_factory.mktemp("tiny_weights") / "weights.pt"
+    write_network(
+        path,
+        NetworkCheckpoint(
+            kind="segmentor",
+            arguments=arguments,
+            classes=tiny_data.dataset.classes,
+            name={"dataset": "tiny", "method": "scribble_only", "seed": 0},
+            settings={"epochs": 0},
+            network=build_segmentor(**arguments),
+        ),
+    )
+    return path

@@ -38,20 +38,26 @@ def describe_folder(root: Path, name: str, classes: tuple[str, ...], output: Pat
 
     Raises:
         ValueError: listing every problem found: missing, broken or wrongly sized files, label
-            values without a class, ids that are repeated or in both lists.
+            values without a class, missing or empty lists, ids that are unsafe, repeated or in both.
     """
     if not 2 <= len(classes) <= 255:
         raise ValueError(f"{name}: {len(classes)} classes; expected 2 to 255, background included")
     if not root.is_dir():
         raise ValueError(f"{root}: no such folder")
     lists = root / "ImageSets" / "SegmentationAug"
-    splits = {split: read_list(lists / f"{split}.txt") for split in SPLITS}
+    splits: dict[str, list[str]] = {}
+    problems: list[str] = []
+    for split in SPLITS:
+        splits[split], found = read_list(lists / f"{split}.txt")
+        problems += found
     both = sorted(set(splits["train"]) & set(splits["val"]))
-    problems = [f"{lists}: {len(both)} ids are in both lists: {both[:5]}"] if both else []
+    if both:
+        problems.append(f"{lists}: {len(both)} ids are in both lists: {both[:5]}")
 
     files = _image_files(root / "JPEGImages")
     images: dict[str, tuple[str, int, int]] = {}
-    for image_id in progress([*splits["train"], *splits["val"]], f"checking {name}"):
+    listed = list(dict.fromkeys([*splits["train"], *splits["val"]]))
+    for image_id in progress(listed, f"checking {name}"):
         try:
             images[image_id] = _check_image(root, files, image_id, len(classes))
         except ValueError as error:

@@ -72,20 +72,25 @@ def read_dataset(path: Path) -> Dataset:
     )
 
 
-def read_list(path: Path) -> list[str]:
+def read_list(path: Path) -> tuple[list[str], list[str]]:
     """Read a list of image ids, one to a line; empty lines are skipped.
 
-    Raises:
-        ValueError: the file is missing or empty, an id is unsafe, or one stands there twice.
+    Returns:
+        The usable ids, and what is wrong with the list, in words: it is missing or empty, an id is
+        unsafe, or one stands there twice.
     """
     if not path.is_file():
-        raise ValueError(f"{path}: no such list of image ids")
-    ids = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-    if not ids:
-        raise ValueError(f"{path}: the list is empty; expected one image id to a line")
-    repeated = sorted(image_id for image_id, times in Counter(ids).items() if times > 1)
-    if repeated:
-        raise ValueError(f"{path}: {len(repeated)} ids stand there twice: {repeated[:5]}")
-    for image_id in ids:
-        check_image_id(image_id, str(path))
-    return ids
+        return [], [f"{path}: no such list of image ids"]
+    lines = path.read_text(encoding="utf-8").splitlines()
+    counts = Counter(line.strip() for line in lines if line.strip())
+    if not counts:
+        return [], [f"{path}: the list is empty; expected one image id to a line"]
+    repeated = sorted(image_id for image_id, times in counts.items() if times > 1)
+    problems = [f"{path}: {len(repeated)} ids stand there twice: {repeated[:5]}"] if repeated else []
+    ids = []
+    for image_id in counts:
+        try:
+            ids.append(check_image_id(image_id, str(path)))
+        except ValueError as error:
+            problems.append(str(error))
+    return ids, problems

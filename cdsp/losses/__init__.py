@@ -23,7 +23,7 @@ import importlib
 import pkgutil
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -70,14 +70,16 @@ def at_least_float32(x: Tensor) -> Tensor:
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
+Term = TypeVar("Term", bound=type[LossTerm])
+
 LOSS_TERMS: dict[str, type[LossTerm]] = {}
 """Name in the configuration → class."""
 
 
-def loss_term(name: str, reads: tuple[str, ...]) -> Callable[[type[LossTerm]], type[LossTerm]]:
+def loss_term(name: str, reads: tuple[str, ...]) -> Callable[[Term], Term]:
     """Register a term under its name in the configuration, with the maps (of `MAPS`) it reads."""
 
-    def register(term: type[LossTerm]) -> type[LossTerm]:
+    def register(term: Term) -> Term:
         assert name not in LOSS_TERMS, f"two loss terms are named {name}"
         assert set(reads) <= set(MAPS), f"{name} reads {reads}, expected some of {MAPS}"
         term.reads = reads

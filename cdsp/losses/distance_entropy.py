@@ -30,7 +30,8 @@ def distance_entropy(logits: Tensor, distance: Tensor) -> Tensor:
     return weighted.sum() / distance.count_nonzero().clamp(min=1)
 
 
-@loss_term("scribble_distance", reads=("scribble_distance",))
+# The scribbles say of which quality the distances are, and that both are of one origin.
+@loss_term("scribble_distance", reads=("scribble_distance", "scribble"))
 class ScribbleDistanceEntropy(LossTerm):
     """Eq. 15, L_ds: entropy weighed by the nearness to a foreground scribble."""
 

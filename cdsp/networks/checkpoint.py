@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ class NetworkCheckpoint:
         arguments: the arguments of `build_segmentor` or `Classifier`.
         classes: names of all classes; the first is the background.
         name: what the network is: its method, data set, seed and whatever else tells it apart.
-        settings: the settings that trained it.
+        settings: the settings that trained it, JSON-able like the arguments and the name.
         network: the network itself, on the CPU, in evaluation mode.
     """
 
@@ -40,15 +41,19 @@ class NetworkCheckpoint:
 
 
 def write_network(path: Path, checkpoint: NetworkCheckpoint) -> None:
-    """Write a network atomically."""
-    value = {
-        "format": FORMAT,
-        "version": VERSION,
+    """Write a network atomically; equal networks give equal files, byte for byte."""
+    description = {
         "kind": checkpoint.kind,
         "arguments": checkpoint.arguments,
         "classes": list(checkpoint.classes),
         "name": checkpoint.name,
         "settings": checkpoint.settings,
+    }
+    value = {
+        "format": FORMAT,
+        "version": VERSION,
+        # By way of JSON, since pickle tells equal strings from one string met twice.
+        **json.loads(json.dumps(description)),
         "state": {k: v.cpu().contiguous() for k, v in checkpoint.network.state_dict().items()},
     }
     save_tensors(path, value)

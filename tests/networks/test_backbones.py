@@ -85,13 +85,13 @@ def test_features_equal_torchvisions_with_the_same_weights(name, output_stride):
 @pytest.mark.parametrize("name", ["resnet18", "resnet34", "mobilenet_v2"])
 @torch.inference_mode()
 def test_dilation_keeps_what_striding_would_have_computed(name, size):
-    strided = build_backbone(name, 32).eval()
+    strided = build_backbone(name, 32).eval().double()
     shake_batch_norm(strided)
-    images = draw_images(*size)
+    images = draw_images(*size).double()
     expected = strided(images)
     assert expected.feature.std() > 1e-3
     for output_stride in (16, 8):
-        dilated = build_backbone(name, output_stride).eval()
+        dilated = build_backbone(name, output_stride).eval().double()
         dilated.load_state_dict(strided.state_dict())
         found = dilated(images)
         assert found.feature.shape[2:] == tuple(-(-side // output_stride) for side in size)
@@ -101,7 +101,7 @@ def test_dilation_keeps_what_striding_would_have_computed(name, size):
 
 
 def test_unknown_names_and_strides_are_refused():
-    with pytest.raises(ValueError, match="resnet19.*resnet18"):
+    with pytest.raises(ValueError, match=r"resnet19.*resnet18"):
         build_backbone("resnet19", 16)
     for output_stride in (0, 4, 12, 64):
         with pytest.raises(ValueError, match=f"output_stride {output_stride}: expected 8 or 16"):
@@ -137,9 +137,9 @@ def test_weights_load_from_a_half_precision_file(tmp_path, name, with_head):
 
 def test_no_weights_leave_the_random_ones():
     backbone = build_backbone("resnet18", 16)
-    before = backbone.conv1.weight.clone()
+    before = backbone.state_dict()["conv1.weight"].clone()
     load_backbone_weights(backbone, "resnet18", "none")
-    assert torch.equal(backbone.conv1.weight, before)
+    assert torch.equal(backbone.state_dict()["conv1.weight"], before)
 
 
 def test_weights_of_another_network_are_refused_by_their_keys(tmp_path):
@@ -179,8 +179,8 @@ class Bomb:
 def test_pickled_objects_are_refused_and_never_executed(tmp_path):
     path, mark = tmp_path / "weights.pt", tmp_path / "executed"
     for write in (
-        lambda: path.write_bytes(pickle.dumps({"conv1.weight": Bomb(mark)})),
-        lambda: path.write_bytes(pickle.dumps(Bomb(mark))),
+        lambda: path.write_bytes(pickle.dumps({"conv1.weight": Bomb(mark)}, protocol=2)),
+        lambda: path.write_bytes(pickle.dumps(Bomb(mark), protocol=2)),
         lambda: torch.save({"conv1.weight": Bomb(mark)}, path),
         lambda: torch.save(nn.Conv2d(1, 1, 1), path),
     ):
@@ -188,8 +188,7 @@ def test_pickled_objects_are_refused_and_never_executed(tmp_path):
         with pytest.raises(ValueError, match=r"weights\.pt: not a readable file of weights"):
             read_checkpoint(path)
         assert not mark.exists()
-    path.write_bytes(pickle.dumps(Bomb(mark)))
-    pickle.loads(path.read_bytes())
+    pickle.loads(pickle.dumps(Bomb(mark)))
     assert mark.exists()  # so it would have gone off
 
 
@@ -218,7 +217,8 @@ def test_pooled_activation_maps_are_the_classifiers_logits(name):
     images = torch.cat([draw_images(65, 50, seed) for seed in range(2)])
     with torch.inference_mode():
         feature = classifier.backbone(images).feature
-        response = torch.einsum("bchw,kc->bkhw", feature, classifier.head.weight[:, :, 0, 0])
+        weight = classifier.state_dict()["head.weight"][:, :, 0, 0]
+        response = torch.einsum("bchw,kc->bkhw", feature, weight)
         found = classifier(images)
         maps = classifier.activation_maps(images)
     assert found.shape == (2, 5)

@@ -1,0 +1,503 @@
+import json
+import logging
+import math
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from cdsp import runtime
+from cdsp.config import Method, SegmentationSettings, parse_method
+from cdsp.files import IGNORE
+from cdsp.networks import checkpoint
+from cdsp.networks.checkpoint import read_network
+from cdsp.segmentation import train
+from cdsp.segmentation.data import TrainingData
+from cdsp.segmentation.train import (
+    Trainer,
+    learning_rate_factor,
+    only_writer,
+    report_unlabelled,
+)
+
+FINISHED = {".lock", "environment.json", "log.jsonl", "settings.json", "weights.pt"}
+
+
+def make_trainer(
+    data: TrainingData,
+    method: Method,
+    settings: SegmentationSettings,
+    *,
+    seed: int = 0,
+    num_workers: int = 0,
+) -> Trainer:
+    return Trainer(
+        data,
+        method,
+        settings,
+        name={"method": "tiny", "seed": seed},
+        seed=seed,
+        device=runtime.prepare(1, "cpu"),
+        num_workers=num_workers,
+    )
+
+
+def read_log(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+
+
+def parameters(trainer: Trainer) -> torch.Tensor:
+    """All parameters of the network, as one vector."""
+    return torch.cat([p.detach().flatten() for p in trainer.network.parameters()])
+
+
+class Interrupted(Exception):
+    pass
+
+
+def interrupt(monkeypatch: pytest.MonkeyPatch, trainer: Trainer, folder: Path, steps: int) -> None:
+    """Train until an exception stops it after ``steps`` steps."""
+    original = Trainer._step
+    done = []
+
+    def step(*arguments: Any) -> Any:
+        if len(done) == steps:
+            raise Interrupted
+        done.append(None)
+        return original(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "_step", step)
+        with pytest.raises(Interrupted):
+            trainer.run(folder)
+    assert not (folder / "weights.pt").exists()
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory, tiny_data, tiny_settings, all_terms):
+    """Folder of a run that nothing ever stopped."""
+    folder = tmp_path_factory.mktemp("finished")
+    make_trainer(tiny_data.open(all_terms), all_terms, tiny_settings).run(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def weights(finished):
+    return (finished / "weights.pt").read_bytes()
+
+
+# --- what a run leaves behind -------------------------------------------------------------------
+
+
+def test_a_finished_run_leaves_its_record_and_no_state(finished, tiny_data, tiny_settings):
+    assert {path.name for path in finished.iterdir()} == FINISHED
+    settings = json.loads((finished / "settings.json").read_text())
+    assert settings["settings"]["learning_rate"] == tiny_settings.learning_rate
+    assert settings["terms"]["pseudo_label_distance"] == {"weight": 0.125, "exponent": 7.0}
+    assert settings["dataset"] == tiny_data.dataset.digest
+    assert len(set(settings["stores"].values())) == 4
+    assert settings["seed"] == 0
+    environment = json.loads((finished / "environment.json").read_text())
+    assert environment["torch"] == torch.__version__
+    assert environment["device"] == "cpu"
+
+
+def test_the_weights_know_what_they_are(finished, tiny_data, tiny_settings):
+    stored = read_network(finished / "weights.pt", "segmentor")
+    assert stored.classes == tiny_data.dataset.classes
+    assert stored.name == {"method": "tiny", "seed": 0}
+    assert stored.settings == json.loads((finished / "settings.json").read_text())
+    logits, feature = stored.network(torch.zeros(1, 3, 33, 33))
+    assert logits.shape == (1, 3, 33, 33)
+    assert feature.shape == (1, 1280, 3, 3)
+
+
+def test_the_log_has_one_line_per_epoch_with_every_term(finished, all_terms, tiny_settings):
+    log = read_log(finished)
+    assert [record["epoch"] for record in log] == [1, 2, 3]
+    for record in log:
+        assert all(math.isfinite(value) for value in record.values())
+        assert all(record[name] > 0 for name in (*all_terms.terms, "feature_variance"))
+        total = sum(term.weight * record[name] for name, term in all_terms.terms.items())
+        assert record["loss"] == pytest.approx(total, rel=1e-5)
+        assert record["images_per_second"] == pytest.approx(6 / record["seconds"])
+        assert 0 < record["learning_rate"] <= tiny_settings.learning_rate
+
+
+def test_training_learns(tmp_path, tiny_data, tiny_settings):
+    method = parse_method({"mask": 1}, "method")
+    settings = replace(tiny_settings, epochs=12, batch_size=4)
+    make_trainer(tiny_data.open(method), method, settings).run(tmp_path)
+    log = read_log(tmp_path)
+    assert log[-1]["mask"] < 0.6 * log[0]["mask"]
+
+
+# --- the same weights, bit for bit --------------------------------------------------------------
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_a_seed_determines_the_weights(
+    tmp_path, tiny_data, tiny_settings, all_terms, weights, num_workers
+):
+    trainer = make_trainer(
+        tiny_data.open(all_terms), all_terms, tiny_settings, num_workers=num_workers
+    )
+    np.random.rand(3), torch.rand(3)  # noqa: NPY002  neither generator has a say
+    assert trainer.run(tmp_path).read_bytes() == weights
+
+
+def test_another_seed_gives_other_weights(tmp_path, tiny_data, tiny_settings, all_terms, finished):
+    trainer = make_trainer(tiny_data.open(all_terms), all_terms, tiny_settings, seed=1)
+    trainer.run(tmp_path)
+    first = read_network(finished / "weights.pt", "segmentor").network.state_dict()
+    other = trainer.network.state_dict()
+    assert not any(torch.equal(first[key], other[key]) for key in first if "conv" in key)
+    assert read_log(tmp_path)[0]["loss"] != read_log(finished)[0]["loss"]
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+@pytest.mark.parametrize("steps", [0, 1, 2, 3, 5])
+def test_a_run_stopped_by_an_exception_ends_with_the_same_weights(
+    tmp_path, monkeypatch, tiny_data, tiny_settings, all_terms, finished, weights, steps, num_workers
+):
+    data = tiny_data.open(all_terms)
+    interrupt(monkeypatch, make_trainer(data, all_terms, tiny_settings), tmp_path, steps)
+    assert len(list(tmp_path.glob("state-*.pt"))) == (1 if steps >= 2 else 0)
+    trainer = make_trainer(data, all_terms, tiny_settings, num_workers=num_workers)
+    assert trainer.run(tmp_path).read_bytes() == weights
+    assert {path.name for path in tmp_path.iterdir()} == FINISHED
+    timed = ("seconds", "images_per_second")
+    for record, whole in zip(read_log(tmp_path), read_log(finished), strict=True):
+        assert {k: v for k, v in record.items() if k not in timed} == {
+            k: v for k, v in whole.items() if k not in timed
+        }
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"precision": "float16"},
+        {"precision": "bfloat16", "gradient_clip": 1.0},
+        {"frozen_batch_norm": True, "channels_last": False},
+    ],
+)
+def test_other_settings_resume_as_well(
+    tmp_path, monkeypatch, tiny_data, tiny_settings, all_terms, changes
+):
+    settings, data = replace(tiny_settings, **changes), tiny_data.open(all_terms)
+    whole = make_trainer(data, all_terms, settings).run(tmp_path / "whole")
+    interrupt(monkeypatch, make_trainer(data, all_terms, settings), tmp_path / "stopped", 3)
+    resumed = make_trainer(data, all_terms, settings).run(tmp_path / "stopped")
+    assert resumed.read_bytes() == whole.read_bytes()
+
+
+def die(*_: Any) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def half_a_file(value: Any, file: Any) -> None:
+    """Stands for `torch.save` on a machine that loses its power while it writes."""
+    file.write(b"half a checkpoint")
+    file.flush()
+    die()
+
+
+def die_after(function: Callable[..., Any], *arguments: Any) -> None:
+    function(*arguments)
+    die()
+
+
+MOMENTS: dict[str, tuple[Any, str, int, Callable[..., Any]]] = {
+    "before the first step": (Trainer, "_step", 1, die),
+    "in the first epoch": (Trainer, "_step", 2, die),
+    "in the second epoch": (Trainer, "_step", 4, die),
+    "while the first state is written": (checkpoint.torch, "save", 1, half_a_file),
+    "while the second state is written": (checkpoint.torch, "save", 2, half_a_file),
+    "between the state and the log": (train, "write_text", 2, die),
+    "while the weights are written": (checkpoint.torch, "save", 4, half_a_file),
+    "before the states are removed": (
+        train,
+        "write_network",
+        1,
+        partial(die_after, train.write_network),
+    ),
+}
+"""Moment → what is called then (owner, name, the how-manieth call) and what happens instead."""
+
+
+def train_until_killed(
+    data: TrainingData, method: Method, settings: SegmentationSettings, folder: Path, moment: str
+) -> None:
+    """To be run in a process of its own."""
+    owner, name, number, instead = MOMENTS[moment]
+    original = getattr(owner, name)
+    calls = []
+
+    def called(*arguments: Any) -> Any:
+        calls.append(None)
+        return (instead if len(calls) == number else original)(*arguments)
+
+    setattr(owner, name, called)
+    make_trainer(data, method, settings).run(folder)
+
+
+@pytest.fixture(scope="module")
+def clean_processes():
+    """Processes forked off one that has imported everything and trained nothing."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["cdsp.segmentation.train"])
+    return context
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_a_killed_run_ends_with_the_same_weights(
+    tmp_path, clean_processes, tiny_data, tiny_settings, all_terms, weights, moment
+):
+    data = tiny_data.open(all_terms)
+    arguments = (data, all_terms, tiny_settings, tmp_path, moment)
+    process = clean_processes.Process(target=train_until_killed, args=arguments)
+    process.start()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+    assert (tmp_path / "weights.pt").exists() == (moment == "before the states are removed")
+
+    trainer = make_trainer(data, all_terms, tiny_settings)
+    assert trainer.run(tmp_path).read_bytes() == weights
+    assert FINISHED <= {path.name for path in tmp_path.iterdir()}
+    assert not list(tmp_path.glob("state-*.pt"))
+    assert [record["epoch"] for record in read_log(tmp_path)] == [1, 2, 3]
+
+
+# --- states that are not this run's -------------------------------------------------------------
+
+
+@pytest.mark.parametrize("other", ["settings", "seed", "terms", "labels"])
+def test_the_state_of_another_run_is_neither_used_nor_lost(
+    tmp_path, monkeypatch, tiny_data, tiny_settings, all_terms, weights, other
+):
+    data = tiny_data.open(all_terms)
+    interrupt(monkeypatch, make_trainer(data, all_terms, tiny_settings), tmp_path, 3)
+    states = set(tmp_path.glob("state-*.pt"))
+
+    settings, method, seed, other_data = tiny_settings, all_terms, 0, data
+    if other == "settings":
+        settings = replace(settings, momentum=0.8)
+    elif other == "seed":
+        seed = 1
+    elif other == "terms":
+        method = Method({**method.terms, **parse_method({"scribble": 0.5}, "method").terms})
+    else:
+        maps = tiny_data.maps("pseudo_label")
+        maps["image_0"][0, 0] ^= 1
+        tiny_data.write_store("other", "pseudo_labels", maps)
+        other_data = tiny_data.open(
+            method,
+            pseudo_label=tiny_data.folder / "other.h5",
+            pseudo_label_distance=tiny_data.write_distances("other", 7),
+        )
+    trainer = make_trainer(other_data, method, settings, seed=seed)
+    interrupt(monkeypatch, trainer, tmp_path, 3)
+    assert [record["epoch"] for record in read_log(tmp_path)] == [1]
+    assert len(set(tmp_path.glob("state-*.pt")) - states) == 1
+    assert states <= set(tmp_path.glob("state-*.pt"))
+
+    assert make_trainer(data, all_terms, tiny_settings).run(tmp_path).read_bytes() == weights
+
+
+def test_a_damaged_state_is_named(tmp_path, monkeypatch, tiny_data, tiny_settings, all_terms):
+    data = tiny_data.open(all_terms)
+    interrupt(monkeypatch, make_trainer(data, all_terms, tiny_settings), tmp_path, 3)
+    (state,) = tmp_path.glob("state-*.pt")
+    content = state.read_bytes()
+    for damaged in (b"", content[:1000], content[:-1000]):
+        state.write_bytes(damaged)
+        with pytest.raises(ValueError, match=rf"{state.name}: not a readable file"):
+            make_trainer(data, all_terms, tiny_settings).run(tmp_path)
+        assert state.read_bytes() == damaged
+
+
+def test_a_renamed_state_is_refused(tmp_path, monkeypatch, tiny_data, tiny_settings, all_terms):
+    data = tiny_data.open(all_terms)
+    interrupt(monkeypatch, make_trainer(data, all_terms, tiny_settings), tmp_path / "a", 3)
+    interrupt(monkeypatch, make_trainer(data, all_terms, tiny_settings, seed=1), tmp_path / "b", 3)
+    (state,), (other,) = (tmp_path / "a").glob("state-*"), (tmp_path / "b").glob("state-*")
+    other.replace(state)
+    with pytest.raises(ValueError, match="the state of another run; delete it to start"):
+        make_trainer(data, all_terms, tiny_settings).run(tmp_path / "a")
+
+
+def test_a_second_process_in_the_same_folder_is_refused(
+    tmp_path, tiny_data, tiny_settings, all_terms
+):
+    trainer = make_trainer(tiny_data.open(all_terms), all_terms, tiny_settings)
+    with (
+        only_writer(tmp_path / "run"),
+        pytest.raises(ValueError, match=r"run: another process is training this run; wait"),
+    ):
+        trainer.run(tmp_path / "run")
+    assert [path.name for path in (tmp_path / "run").iterdir()] == [".lock"]
+    with only_writer(tmp_path / "run"):
+        pass
+
+
+# --- optimisation -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("warmup_steps", "num_steps"), [(0, 7), (1, 7), (4, 13), (12, 13)])
+def test_the_learning_rate_is_that_of_pytorchs_schedulers(warmup_steps, num_steps):
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    cosine = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, num_steps - warmup_steps)
+    expected = []
+    for step in range(num_steps):
+        if step < warmup_steps:  # a straight line through (−1, 0) and (warmup_steps − 1, 1)
+            expected.append(np.interp(step, [-1, warmup_steps - 1], [0, 1]))
+        else:
+            expected.append(optimizer.param_groups[0]["lr"])
+            optimizer.step()
+            cosine.step()
+    found = [learning_rate_factor(step, warmup_steps, num_steps) for step in range(num_steps)]
+    np.testing.assert_allclose(found, expected, atol=1e-12)
+
+
+@pytest.mark.parametrize("warmup_steps", [0, 1, 5])
+def test_the_learning_rate_rises_to_1_and_falls_almost_to_0(warmup_steps):
+    factors = [learning_rate_factor(step, warmup_steps, 50) for step in range(50)]
+    assert factors[warmup_steps] == 1
+    assert factors[0] == (0.2 if warmup_steps == 5 else 1)
+    assert all(np.diff(factors[:warmup_steps]) > 0)
+    assert all(np.diff(factors[warmup_steps:]) < 0)
+    assert 0 < factors[-1] < 0.002
+
+
+def test_every_step_has_its_own_learning_rate(tmp_path, tiny_data, tiny_settings):
+    """Two steps per epoch: half an epoch of warm-up is one step, four more fall as a cosine."""
+    method = parse_method({"mask": 1}, "method")
+    settings = replace(tiny_settings, warmup_epochs=0.5)
+    make_trainer(tiny_data.open(method), method, settings).run(tmp_path)
+    expected = [0.02 * 0.5 * (1 + math.cos(math.pi * step / 5)) for step in (0, 2, 4)]
+    found = [record["learning_rate"] for record in read_log(tmp_path)]
+    np.testing.assert_allclose(found, expected)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_clipping_bounds_the_step(tmp_path, tiny_data, tiny_settings, precision):
+    method = parse_method({"mask": 1}, "method")
+    one_step = replace(
+        tiny_settings,
+        precision=precision,
+        epochs=1,
+        warmup_epochs=0,
+        batch_size=8,
+        momentum=0,
+        weight_decay=0,
+        learning_rate=1,
+    )
+    lengths = {}
+    for clip in (0, 0.5, 1e6):
+        settings = replace(one_step, gradient_clip=clip)
+        trainer = make_trainer(tiny_data.open(method), method, settings)
+        before = parameters(trainer)
+        trainer.run(tmp_path / str(clip))
+        lengths[clip] = (parameters(trainer) - before).norm().item()
+    assert lengths[0.5] == pytest.approx(0.5, rel=1e-3)
+    assert lengths[0] == lengths[1e6] > 1
+
+
+@pytest.mark.parametrize("name", ["pseudo_label", "lorm", "scribble_distance", "mask"])
+def test_a_term_of_weight_0_is_logged_and_changes_nothing(tmp_path, tiny_data, tiny_settings, name):
+    trainers = []
+    for terms in ({"scribble": 1}, {"scribble": 1, name: 0}):
+        method = parse_method(terms, "method")
+        trainers.append(make_trainer(tiny_data.open(method), method, tiny_settings))
+        trainers[-1].run(tmp_path / str(len(terms)))
+    assert torch.equal(*(parameters(trainer) for trainer in trainers))
+    assert all(record[name] > 0 for record in read_log(tmp_path / "2"))
+
+
+def test_a_loss_that_explodes_is_an_error(tmp_path, tiny_data, tiny_settings, all_terms):
+    settings = replace(tiny_settings, learning_rate=1e20)
+    trainer = make_trainer(tiny_data.open(all_terms), all_terms, settings)
+    with pytest.raises(ValueError, match=r"not finite in epoch \d: .*lower learning_rate"):
+        trainer.run(tmp_path)
+    assert not (tmp_path / "weights.pt").exists()
+    for state in tmp_path.glob("state-*.pt"):  # of an epoch before, still good
+        network = torch.load(state, weights_only=True)["network"]
+        assert all(value.isfinite().all() for value in network.values())
+
+
+@pytest.mark.parametrize(("precision", "tolerance"), [("bfloat16", 0.05), ("float16", 0.02)])
+def test_mixed_precision_trains_nearly_the_same(
+    tmp_path, tiny_data, tiny_settings, all_terms, finished, precision, tolerance
+):
+    settings = replace(tiny_settings, precision=precision)
+    trainer = make_trainer(tiny_data.open(all_terms), all_terms, settings)
+    trainer.run(tmp_path)
+    assert {value.dtype for value in trainer.network.parameters()} == {torch.float32}
+    first, expected = read_log(tmp_path)[0], read_log(finished)[0]
+    for name in ("loss", *all_terms.terms):
+        assert first[name] == pytest.approx(expected[name], rel=tolerance)
+        assert first[name] != expected[name]
+
+
+def test_the_memory_layout_is_no_part_of_the_method(
+    tmp_path, tiny_data, tiny_settings, all_terms, finished
+):
+    settings = replace(tiny_settings, channels_last=False)
+    make_trainer(tiny_data.open(all_terms), all_terms, settings).run(tmp_path)
+    first, expected = read_log(tmp_path)[0], read_log(finished)[0]
+    for name in ("loss", *all_terms.terms):
+        assert first[name] == pytest.approx(expected[name], rel=1e-3)
+
+
+def test_frozen_batch_norm_keeps_the_backbones_statistics(tmp_path, tiny_data, tiny_settings):
+    method = parse_method({"mask": 1}, "method")
+    settings = replace(tiny_settings, frozen_batch_norm=True)
+    trainer = make_trainer(tiny_data.open(method), method, settings)
+    before = {key: value.clone() for key, value in trainer.network.state_dict().items()}
+    trainer.run(tmp_path)
+    after = trainer.network.state_dict()
+    statistics = [key for key in after if "running_" in key]
+    of_backbone = [key for key in statistics if key.startswith("backbone.")]
+    assert 0 < len(of_backbone) < len(statistics)
+    for key in statistics:
+        assert torch.equal(before[key], after[key]) == (key in of_backbone), key
+
+
+# --- images without labels ----------------------------------------------------------------------
+
+
+def test_images_without_scribbles_are_reported(tiny_data, all_terms, caplog):
+    data = tiny_data.open(all_terms)
+    with caplog.at_level(logging.INFO):
+        report_unlabelled(data)
+    assert [record.getMessage() for record in caplog.records] == [
+        "2 of 8 training images have no scribble; they are trained with what is there"
+    ]
+    assert caplog.records[0].levelno == logging.WARNING
+
+
+def test_data_without_any_label_give_a_loss_of_0(tmp_path, tiny_data, tiny_settings, caplog):
+    method = parse_method({"scribble": 1, "scribble_distance": 1}, "method")
+    empty = {name: np.full_like(values, IGNORE) for name, values in tiny_data.maps("scribble").items()}
+    tiny_data.write_store("empty", "scribbles", empty)
+    data = tiny_data.open(
+        method,
+        scribble=tiny_data.folder / "empty.h5",
+        scribble_distance=tiny_data.write_distances("empty", 2),
+    )
+    report_unlabelled(data)
+    assert "8 of 8 training images have no scribble" in caplog.text
+    settings = replace(tiny_settings, weight_decay=0)
+    trainer = make_trainer(data, method, settings)
+    before = parameters(trainer)
+    trainer.run(tmp_path)
+    assert all(record["loss"] == 0 for record in read_log(tmp_path))
+    assert torch.equal(parameters(trainer), before)
