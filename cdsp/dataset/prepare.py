@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -80,11 +81,19 @@ def describe_folder(root: Path, name: str, classes: tuple[str, ...], output: Pat
             "format": FORMAT,
             "version": VERSION,
             "root": "." if inside else os.path.abspath(root),
-            "digest": digest(content),
+            "digest": digest({**content, "files": _files_digest(root, images)}),
             **content,
         },
     )
     return read_dataset(output)
+
+
+def _files_digest(root: Path, images: dict[str, tuple[str, int, int]]) -> str:
+    total = hashlib.sha256()
+    for image_id, (file, _, _) in images.items():
+        for path in (root / file, root / "SegmentationClassAug" / f"{image_id}.png"):
+            total.update(hashlib.sha256(path.read_bytes()).digest())
+    return total.hexdigest()
 
 
 def _image_files(folder: Path) -> dict[str, Path]:

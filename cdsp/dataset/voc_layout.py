@@ -86,7 +86,9 @@ def read_list(path: Path) -> tuple[list[str], list[str]]:
     if not counts:
         return [], [f"{path}: the list is empty; expected one image id to a line"]
     repeated = sorted(image_id for image_id, times in counts.items() if times > 1)
-    problems = [f"{path}: {len(repeated)} ids stand there twice: {repeated[:5]}"] if repeated else []
+    problems = (
+        [f"{path}: {len(repeated)} ids stand there twice: {repeated[:5]}"] if repeated else []
+    )
     ids = []
     for image_id in counts:
         try:

@@ -137,7 +137,7 @@ def load_backbone_weights(backbone: nn.Module, name: str, source: str) -> None:
     problems = describe_mismatch(wanted, given)
     if problems:
         raise ValueError(f"{source}: not the weights of {name}: {problems}")
-    backbone.load_state_dict({key: given[key].to(wanted[key].dtype) for key in wanted})
+    backbone.load_state_dict(given)
 
 
 def describe_mismatch(wanted: Mapping[str, Tensor], given: Mapping[str, Any]) -> str:

@@ -18,6 +18,7 @@ from cdsp.networks.backbones import resize
 from cdsp.networks.checkpoint import read_network
 from cdsp.networks.classifier import Classifier
 from cdsp.progress import progress
+from cdsp.pseudo_labels.classifier import check_image_classes
 from cdsp.settings import settings_dict
 from cdsp.store import write_store
 
@@ -102,8 +103,9 @@ def export_cams(
         device: where to compute.
 
     Raises:
-        ValueError: a classifier of other classes.
+        ValueError: a classifier of other classes; see also `check_image_classes`.
     """
+    check_image_classes(dataset, image_classes)
     checkpoint = read_network(weights, "classifier")
     if checkpoint.classes != dataset.classes:
         raise ValueError(

@@ -54,6 +54,28 @@ class ClassifierCrops(TorchDataset):
         return torch.from_numpy(normalise(augment_image(image, draw))), self.targets[index]
 
 
+def check_image_classes(dataset: Dataset, image_classes: dict[str, list[int]]) -> None:
+    """Check that image-level classes are those of a data set's training images.
+
+    Raises:
+        ValueError: a training image has no entry, or one that the data set has no class for.
+    """
+    again = "make the scribbles again from the same data set"
+    missing = [name for name in dataset.splits["train"] if name not in image_classes]
+    if missing:
+        raise ValueError(
+            f"{len(missing)} training images have no image-level classes, such as {missing[0]}; "
+            f"{again}"
+        )
+    num_classes = len(dataset.classes)
+    for name in dataset.splits["train"]:
+        if not all(0 < class_id < num_classes for class_id in image_classes[name]):
+            raise ValueError(
+                f"{name}: image-level classes {image_classes[name]}, expected some of 1 to "
+                f"{num_classes - 1}; {again}"
+            )
+
+
 def train_classifier(
     dataset: Dataset,
     image_classes: dict[str, list[int]],
@@ -74,15 +96,9 @@ def train_classifier(
         num_workers: data-loading processes; no part of the result.
 
     Raises:
-        ValueError: a training image without an entry in ``image_classes``, or weights of another
-            network.
+        ValueError: see `check_image_classes`; weights of another network; a loss that is not finite.
     """
-    missing = [name for name in dataset.splits["train"] if name not in image_classes]
-    if missing:
-        raise ValueError(
-            f"{len(missing)} training images have no image-level classes, such as {missing[0]}; "
-            "make the scribbles again from the same lists"
-        )
+    check_image_classes(dataset, image_classes)
     torch.manual_seed(settings.seed)
     arguments = {
         "backbone": settings.backbone,

@@ -26,7 +26,7 @@ def calibrated_threshold(score: np.ndarray, scribbles: np.ndarray) -> float | No
     """The threshold that best separates foreground from background scribble pixels.
 
     It maximises the mean of the two fractions that fall on their right side (foreground above,
-    background not above); of a range of equally good thresholds it is the middle.
+    background not above); it is the middle of the widest range of equally good thresholds.
 
     Args:
         score: (H, W) uint8, 255 = 1.0: the foreground score.
@@ -43,7 +43,8 @@ def calibrated_threshold(score: np.ndarray, scribbles: np.ndarray) -> float | No
     foreground_right = 1 - foreground.cumsum() / foreground.sum()
     quality = background_right + foreground_right
     best = np.flatnonzero(quality >= quality.max() - 1e-12)
-    return float((best[0] + best[-1]) / 2 / 255)
+    widest = max(np.split(best, np.flatnonzero(np.diff(best) > 1) + 1), key=len)
+    return float((widest[0] + widest[-1]) / 2 / 255)
 
 
 def label_from_cams(

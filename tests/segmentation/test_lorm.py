@@ -51,7 +51,8 @@ def draw_case(seed: int = 0, relu: bool = False) -> Case:
     valid = np.ones((BATCH, HEIGHT, WIDTH), np.uint8)
     valid[0, :, 2] = 0  # one with padding, and with foreground below it,
     label[0, :, 2] = 4, 1
-    label[2] = 0, 255, 0  # and one without any foreground
+    label[2] = 0, 255, 4  # and one whose only foreground lies in padding
+    valid[2, :, 2] = 0
     if relu:
         feature = np.maximum(feature, 0)
     return Case(torch.from_numpy(feature), torch.from_numpy(label), torch.from_numpy(valid))

@@ -1,7 +1,7 @@
-"""What every rule file uses: the checked configuration, paths, threads and GPUs.
+"""What all rules use: the checked configuration, paths, threads, GPUs and every function.
 
-A rule gives its command the settings of its own stage, as sorted JSON, and nothing else: a setting
-that changes remakes what depends on it and nothing more.
+Each command gets the settings of its own stage, as sorted JSON, and no others. A setting that
+changes remakes what depends on it and nothing more.
 """
 
 import os
@@ -53,3 +53,119 @@ def real_cores(number):
 # A total of `gpu: 1` (profiles/default) runs one job at a time on a machine with a GPU; without
 # one, jobs ask for none and run side by side on the processors.
 GPU = 1 if shutil.which("nvidia-smi") else 0
+
+
+# dataset
+
+
+def dataset_command(wildcards, output):
+    source = CONFIG.datasets[CONFIG.dataset]["source"]
+    if source == "shapes":
+        return f"shapes --output {os.path.dirname(output[0])}"
+    return f"folder --output {output[0]}"
+
+
+# pseudo_labels
+
+
+def recipe_settings(section):
+    """Function of a rule's wildcards: one section of the recipe's settings, as JSON."""
+    return lambda wildcards: settings_json(
+        getattr(CONFIG.pseudo_labels[wildcards.recipe], section)
+    )
+
+
+def image_classes(wildcards):
+    """The image-level classes of the recipe: of the degraded scribbles or of the full ones."""
+    from_full = CONFIG.pseudo_labels[wildcards.recipe].classes_from == "full"
+    scribbles = "full" if from_full else wildcards.scribbles
+    return f"{STAGES}/scribbles/{scribbles}/image_classes.json"
+
+
+# segmentation
+
+# Map that a loss term reads → its option of the command and its store. The paths are patterns of
+# the run's wildcards and of the method's λ.
+MAP_STORES = {
+    "scribble": ("scribbles", f"{STAGES}/scribbles/{{scribbles}}/labels.h5"),
+    "pseudo_label": (
+        "pseudo-labels",
+        f"{STAGES}/pseudo_labels/{{scribbles}}/{{recipe}}/labels.h5",
+    ),
+    "scribble_distance": (
+        "scribble-distances",
+        f"{STAGES}/distance_maps/scribbles/{{scribbles}}/exponent-{{exponent:g}}.h5",
+    ),
+    "pseudo_label_distance": (
+        "pseudo-label-distances",
+        f"{STAGES}/distance_maps/pseudo_labels/{{scribbles}}/{{recipe}}/exponent-{{exponent:g}}.h5",
+    ),
+}
+
+
+def store_options(method, scribbles, recipe):
+    """The stores that a method reads: option of the command → path."""
+    parsed = CONFIG.method(method)
+    exponents = parsed.exponents
+    return {
+        option: pattern.format(
+            scribbles=scribbles, recipe=recipe, exponent=exponents.get(name, 0)
+        )
+        for name, (option, pattern) in MAP_STORES.items()
+        if name in parsed.reads
+    }
+
+
+def run_stores(wildcards):
+    return store_options(wildcards.method, wildcards.scribbles, wildcards.recipe)
+
+
+def as_options(stores):
+    return " ".join(f"--{option} {path}" for option, path in stores.items())
+
+
+# reporting
+
+
+def table_metrics(wildcards):
+    protocol = CONFIG.tables[wildcards.table].protocol
+    return [
+        f"{STAGES}/evaluation/{run.folder}/{protocol}/metrics.json"
+        for run in CONFIG.runs(wildcards.table)
+    ]
+
+
+def table_quality(wildcards):
+    made = {
+        (run.scribbles, run.pseudo_labels)
+        for run in CONFIG.runs(wildcards.table)
+        if run.pseudo_labels != "none"
+    }
+    return [
+        f"{STAGES}/pseudo_labels/{scribbles}/{recipe}/quality.json"
+        for scribbles, recipe in sorted(made)
+    ]
+
+
+def panel_runs(wildcards):
+    """The table's first network, scribbles, recipe and seed, with every method."""
+    table = CONFIG.tables[wildcards.table]
+    return [
+        run
+        for run in CONFIG.runs(wildcards.table)
+        if run.network == table.networks[0]
+        and run.scribbles in (table.scribbles[0], "none")
+        and run.pseudo_labels in (table.pseudo_labels[0], "none")
+        and run.seed == table.seeds[0]
+    ]
+
+
+def panel_stores(wildcards):
+    table = CONFIG.tables[wildcards.table]
+    stores = {}
+    for run in panel_runs(wildcards):
+        for option, path in store_options(
+            run.method, run.scribbles, run.pseudo_labels
+        ).items():
+            stores.setdefault(option, path)
+    return stores

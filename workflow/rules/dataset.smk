@@ -5,13 +5,6 @@ dataset.json, which describes a verified VOC-layout folder.
 """
 
 
-def dataset_command(wildcards, output):
-    source = CONFIG.datasets[CONFIG.dataset]["source"]
-    if source == "shapes":
-        return f"shapes --output {os.path.dirname(output[0])}"
-    return f"folder --output {output[0]}"
-
-
 rule dataset:
     output:
         f"{STAGES}/dataset/dataset.json",

@@ -11,20 +11,6 @@ IMPORTED = [name for name, recipe in CONFIG.pseudo_labels.items() if recipe.fold
 MADE_HERE = [name for name in CONFIG.pseudo_labels if name not in IMPORTED]
 
 
-def recipe_settings(section):
-    """Function of a rule's wildcards: one section of the recipe's settings, as JSON."""
-    return lambda wildcards: settings_json(
-        getattr(CONFIG.pseudo_labels[wildcards.recipe], section)
-    )
-
-
-def image_classes(wildcards):
-    """The image-level classes of the recipe: of the degraded scribbles or of the full ones."""
-    from_full = CONFIG.pseudo_labels[wildcards.recipe].classes_from == "full"
-    scribbles = "full" if from_full else wildcards.scribbles
-    return f"{STAGES}/scribbles/{scribbles}/image_classes.json"
-
-
 rule pseudo_labels_classifier:
     input:
         dataset=rules.dataset.output,

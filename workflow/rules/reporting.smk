@@ -5,50 +5,6 @@ into results/<table>.{csv,md,png} for the configured data set.
 """
 
 
-def table_metrics(wildcards):
-    protocol = CONFIG.tables[wildcards.table].protocol
-    return [
-        f"{STAGES}/evaluation/{run.folder}/{protocol}/metrics.json"
-        for run in CONFIG.runs(wildcards.table)
-    ]
-
-
-def table_quality(wildcards):
-    made = {
-        (run.scribbles, run.pseudo_labels)
-        for run in CONFIG.runs(wildcards.table)
-        if run.pseudo_labels != "none"
-    }
-    return [
-        f"{STAGES}/pseudo_labels/{scribbles}/{recipe}/quality.json"
-        for scribbles, recipe in sorted(made)
-    ]
-
-
-def panel_runs(wildcards):
-    """The table's first network, scribbles, recipe and seed, with every method."""
-    table = CONFIG.tables[wildcards.table]
-    return [
-        run
-        for run in CONFIG.runs(wildcards.table)
-        if run.network == table.networks[0]
-        and run.scribbles in (table.scribbles[0], "none")
-        and run.pseudo_labels in (table.pseudo_labels[0], "none")
-        and run.seed == table.seeds[0]
-    ]
-
-
-def panel_stores(wildcards):
-    table = CONFIG.tables[wildcards.table]
-    stores = {}
-    for run in panel_runs(wildcards):
-        for option, path in store_options(
-            run.method, run.scribbles, run.pseudo_labels
-        ).items():
-            stores.setdefault(option, path)
-    return stores
-
-
 rule reporting_table:
     input:
         metrics=table_metrics,
@@ -106,6 +62,11 @@ rule reporting:
         csv="results/{table}.csv",
         markdown="results/{table}.md",
         panel="results/{table}.png",
+    log:
+        f"{STAGES}/logs/reporting/{{table}}.log",
     localrule: True
+    conda:
+        "../../envs/cdsp.yaml"
     shell:
-        "cp {input.csv} {output.csv} && cp {input.markdown} {output.markdown} && cp {input.panel} {output.panel}"
+        "(cp {input.csv} {output.csv} && cp {input.markdown} {output.markdown}"
+        " && cp {input.panel} {output.panel}) > {log} 2>&1"

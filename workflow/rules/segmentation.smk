@@ -7,45 +7,6 @@ beside it settings.json, environment.json, log.jsonl and, until it is finished, 
 
 RUN = "{method}/{network}/{scribbles}/{recipe}/seed-{seed}"
 
-# Map that a loss term reads → its option of the command and its store. The paths are patterns of
-# the run's wildcards and of the method's λ.
-MAP_STORES = {
-    "scribble": ("scribbles", f"{STAGES}/scribbles/{{scribbles}}/labels.h5"),
-    "pseudo_label": (
-        "pseudo-labels",
-        f"{STAGES}/pseudo_labels/{{scribbles}}/{{recipe}}/labels.h5",
-    ),
-    "scribble_distance": (
-        "scribble-distances",
-        f"{STAGES}/distance_maps/scribbles/{{scribbles}}/exponent-{{exponent:g}}.h5",
-    ),
-    "pseudo_label_distance": (
-        "pseudo-label-distances",
-        f"{STAGES}/distance_maps/pseudo_labels/{{scribbles}}/{{recipe}}/exponent-{{exponent:g}}.h5",
-    ),
-}
-
-
-def store_options(method, scribbles, recipe):
-    """The stores that a method reads: option of the command → path."""
-    parsed = CONFIG.method(method)
-    exponents = parsed.exponents
-    return {
-        option: pattern.format(
-            scribbles=scribbles, recipe=recipe, exponent=exponents.get(name, 0)
-        )
-        for name, (option, pattern) in MAP_STORES.items()
-        if name in parsed.reads
-    }
-
-
-def run_stores(wildcards):
-    return store_options(wildcards.method, wildcards.scribbles, wildcards.recipe)
-
-
-def as_options(stores):
-    return " ".join(f"--{option} {path}" for option, path in stores.items())
-
 
 rule segmentation:
     input:
