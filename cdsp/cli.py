@@ -8,10 +8,23 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+import typer.core
 
 # The stages are imported inside the commands, so that `cdsp --help` answers at once.
 
+
+class InOrder(typer.core.TyperGroup):
+    """Lists the commands in the order of the stages."""
+
+    def list_commands(self, ctx: typer.Context) -> list[str]:
+        """The names of the commands, stages first."""
+        order = "dataset scribbles pseudo_labels distance_maps segmentation evaluation reporting"
+        stages = order.split()
+        return stages + [name for name in self.commands if name not in stages]
+
+
 app = typer.Typer(
+    cls=InOrder,
     help="Scribble-supervised semantic segmentation, stage by stage: dataset → scribbles → "
     "pseudo_labels → distance_maps → segmentation → evaluation → reporting. "
     "`snakemake --cores 8 results/table1.csv` runs all of them.",
@@ -91,7 +104,9 @@ def settings_command(
 
 @dataset_app.command("shapes")
 def dataset_shapes(
-    output: OutputFolder, name: str = "shapes", settings: SettingsOption = "{}"
+    output: OutputFolder,
+    name: Annotated[str, typer.Option(help="As the results folder is to call it.")] = "shapes",
+    settings: SettingsOption = "{}",
 ) -> None:
     """Draw the embedded data set."""
     from cdsp.config import ShapesSettings

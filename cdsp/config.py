@@ -16,6 +16,7 @@ from cdsp.files import check_image_id
 from cdsp.losses import DISTANCE_MAPS, LOSS_TERMS, TermOptions
 from cdsp.networks.backbones import BackboneName
 from cdsp.networks.deeplab import SegmentorName
+from cdsp.optimizers import OptimizerName
 from cdsp.scribbles.degrade import Degradation
 from cdsp.settings import nearest, parse_settings, read_yaml, setting
 
@@ -77,9 +78,10 @@ class ClassifierSettings:
     long_side: tuple[int, int] = setting(
         (320, 640), "range of the image's longer side after scaling, pixels", minimum=16
     )
+    optimizer: OptimizerName = setting("sgd", "AdamW learns sooner from random weights")
     learning_rate: float = setting(0.1, "at the start; falls as a polynomial", minimum=0)
     head_factor: float = setting(10.0, "learning rate of the head ÷ the backbone's", minimum=0)
-    weight_decay: float = setting(1e-4, "of SGD", minimum=0)
+    weight_decay: float = setting(1e-4, "of the optimizer", minimum=0)
     cpu_threads: int = setting(1, "of PyTorch on a CPU; another number, other roundings", minimum=1)
     seed: int = setting(0, "of weights, order and augmentation", minimum=0)
 
@@ -161,9 +163,10 @@ class SegmentationSettings:
     epochs: int = setting(50, "passes over the training images", minimum=1)
     warmup_epochs: float = setting(10, "linear warm-up from 0 (authors' code: 5)", minimum=0)
     batch_size: int = setting(16, "images", minimum=1)
+    optimizer: OptimizerName = setting("sgd", "AdamW learns sooner from random weights")
     learning_rate: float = setting(1e-3, "after the warm-up; falls as a cosine to 0", minimum=0)
     momentum: float = setting(0.9, "of SGD", minimum=0, maximum=1)
-    weight_decay: float = setting(5e-4, "of SGD", minimum=0)
+    weight_decay: float = setting(5e-4, "of the optimizer", minimum=0)
     gradient_clip: float = setting(0.0, "largest norm of the gradient; 0 = off", minimum=0)
     crop_size: int = setting(465, "side of the training crop, pixels; use 8k+1", minimum=17)
     scale: tuple[float, float] = setting((0.5, 2.0), "range of the random scale", minimum=0.05)

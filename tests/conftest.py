@@ -52,7 +52,7 @@ def tiny_data(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def tiny_weights(tiny_data, tmp_path_factory):
-    """The file of an untrained DeepLabV2 of the tiny data set, whose predictions are not all one."""
+    """The file of an untrained network of the tiny data set, which predicts several classes."""
     torch.manual_seed(0)
     arguments = {
         "segmentor": "deeplabv2",

@@ -39,7 +39,7 @@ def describe_folder(root: Path, name: str, classes: tuple[str, ...], output: Pat
 
     Raises:
         ValueError: listing every problem found: missing, broken or wrongly sized files, label
-            values without a class, missing or empty lists, ids that are unsafe, repeated or in both.
+            values without a class, missing or empty lists, unsafe or repeated ids.
     """
     if not 2 <= len(classes) <= 255:
         raise ValueError(f"{name}: {len(classes)} classes; expected 2 to 255, background included")

@@ -128,14 +128,16 @@ def predict(
         device: where to compute.
 
     Raises:
-        ValueError: an unreadable file, or two images of one name; before anything is written.
+        ValueError: an unreadable file, two images of one name, or a result that would replace an
+            image; before anything is written.
     """
     names = [path.stem for path in images]
     for path in images:
         if names.count(path.stem) > 1:
             raise ValueError(f"{path}: two images are named {path.stem!r}; predict them apart")
-        if not path.is_file():
-            raise ValueError(f"{path}: no such image")
+        if output.resolve() == path.parent.resolve():
+            raise ValueError(f"{path}: give another folder for the results than the image's own")
+        read_image(path)
     checkpoint = read_network(weights, "segmentor")
     network = checkpoint.network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     for path in progress(images, "predicting"):

@@ -18,6 +18,7 @@ from cdsp.dataset.voc_layout import Dataset
 from cdsp.networks.backbones import freeze_batch_norm, load_backbone_weights
 from cdsp.networks.checkpoint import NetworkCheckpoint, write_network
 from cdsp.networks.classifier import Classifier
+from cdsp.optimizers import build_optimizer
 from cdsp.progress import progress_options
 from cdsp.sampling import EpochSampler
 from cdsp.settings import settings_dict
@@ -85,7 +86,7 @@ def train_classifier(
     device: torch.device,
     num_workers: int,
 ) -> None:
-    """Train with multi-label soft-margin loss, SGD and a polynomial learning rate.
+    """Train with multi-label soft-margin loss and a polynomial learning rate.
 
     Args:
         dataset: the training images.
@@ -96,7 +97,7 @@ def train_classifier(
         num_workers: data-loading processes; no part of the result.
 
     Raises:
-        ValueError: see `check_image_classes`; weights of another network; a loss that is not finite.
+        ValueError: see `check_image_classes`; another network's weights; a loss that is not finite.
     """
     check_image_classes(dataset, image_classes)
     torch.manual_seed(settings.seed)
@@ -108,12 +109,14 @@ def train_classifier(
     network = Classifier(**arguments)
     load_backbone_weights(network.backbone, settings.backbone, settings.backbone_weights)
     network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    optimizer = torch.optim.SGD(
-        [
-            {"params": network.backbone.parameters(), "factor": 1.0},
-            {"params": network.head.parameters(), "factor": settings.head_factor},
-        ],
-        lr=settings.learning_rate,
+    groups = [
+        {"params": network.backbone.parameters(), "factor": 1.0},
+        {"params": network.head.parameters(), "factor": settings.head_factor},
+    ]
+    optimizer = build_optimizer(
+        settings.optimizer,
+        groups,
+        learning_rate=settings.learning_rate,
         momentum=0.9,
         weight_decay=settings.weight_decay,
     )

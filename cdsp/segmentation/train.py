@@ -27,8 +27,14 @@ from cdsp.config import Method, SegmentationSettings
 from cdsp.files import digest, write_json, write_text
 from cdsp.losses import LOSS_TERMS
 from cdsp.networks.backbones import freeze_batch_norm, load_backbone_weights, read_checkpoint
-from cdsp.networks.checkpoint import NetworkCheckpoint, save_tensors, write_network
+from cdsp.networks.checkpoint import (
+    NetworkCheckpoint,
+    read_network,
+    save_tensors,
+    write_network,
+)
 from cdsp.networks.deeplab import NetworkOutput, build_segmentor
+from cdsp.optimizers import build_optimizer
 from cdsp.progress import progress_options
 from cdsp.sampling import EpochSampler
 from cdsp.segmentation.data import TrainingCrops, TrainingData, count_without_label
@@ -119,9 +125,10 @@ class Trainer:
         self.terms.to(device)
         self.forward = torch.compile(self.network) if settings.compile else self.network
         self.parameters = [*self.network.parameters(), *self.terms.parameters()]
-        self.optimizer = torch.optim.SGD(
+        self.optimizer = build_optimizer(
+            settings.optimizer,
             self.parameters,
-            lr=settings.learning_rate,
+            learning_rate=settings.learning_rate,
             momentum=settings.momentum,
             weight_decay=settings.weight_decay,
         )
@@ -172,7 +179,11 @@ class Trainer:
         Raises:
             ValueError: another process trains in this folder, or the loss is not finite.
         """
+        weights = folder / "weights.pt"
         with only_writer(folder):
+            if weights.is_file() and self._made(weights):
+                logger.info("%s: trained already with these settings and data", weights)
+                return weights
             state = folder / f"state-{digest(self.identity)}.pt"
             self._resume(state)
             write_json(folder / "settings.json", self.identity)
@@ -190,7 +201,6 @@ class Trainer:
                     save_tensors(state, self._state())
                     lines = "".join(json.dumps(record) + "\n" for record in self.log)
                     write_text(folder / "log.jsonl", lines)
-            weights = folder / "weights.pt"
             write_network(
                 weights,
                 NetworkCheckpoint(
@@ -205,6 +215,10 @@ class Trainer:
             for old in folder.glob("state-*.pt"):
                 old.unlink()
         return weights
+
+    def _made(self, weights: Path) -> bool:
+        """Whether a file of weights is what this run would end with."""
+        return digest(read_network(weights, "segmentor").settings) == digest(self.identity)
 
     def _train_epoch(self, bar: tqdm) -> dict[str, Any]:
         self.sampler.epoch = self.epoch

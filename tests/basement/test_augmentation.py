@@ -257,7 +257,7 @@ def test_crops_lie_uniformly_from_corner_to_corner(height, width, factor):
 
 @settings(max_examples=100)
 @given(
-    st.integers(1, 60), st.integers(1, 60), st.floats(0.5, 2), st.integers(0, 999), st.booleans()
+    st.integers(3, 60), st.integers(3, 60), st.floats(0.5, 2), st.integers(0, 999), st.booleans()
 )
 def test_without_rotation_a_larger_image_fills_the_crop(height, width, factor, seed, flip):
     crop = 17

@@ -172,6 +172,21 @@ def test_scales_are_averaged_with_equal_weight():
     torch.testing.assert_close(found[0], expected.expand(17, 17))
 
 
+def test_scales_weigh_the_same_where_their_windows_overlap():
+    class Padded(nn.Module):
+        """Says whether a window is padded: one of a scale that is smaller than the window."""
+
+        def forward(self, images):
+            padded = (images[..., -1, -1] == 0).all(dim=1).float()[:, None, None, None]
+            logit = padded.expand(len(images), 1, *images.shape[-2:])
+            return NetworkOutput(torch.cat([logit, 0 * logit], dim=1), images)
+
+    settings = EvaluationSettings(scales=(1.0, 0.25), long_side=0, window=16, stride=8)
+    found = predict_probabilities(Padded(), draw_image(33, 40), settings, CPU)
+    expected = (0.5 + torch.tensor(1.0).sigmoid()) / 2
+    torch.testing.assert_close(found[0], expected.expand(33, 40))
+
+
 def test_the_pixels_of_a_scale_come_back_where_they_were():
     image = np.zeros((40, 60, 3), np.uint8)
     image[:20, :30] = [255, 0, 0]

@@ -191,7 +191,7 @@ def test_the_store_holds_the_maps_as_bytes(network, mixed_sizes, weights, tmp_pa
 
 
 def test_a_classifier_of_other_classes_is_refused(tiny_data, weights, tmp_path):
-    classes = dict.fromkeys(tiny_data.dataset.splits["train"], [1])
+    classes = {image_id: [1] for image_id in tiny_data.dataset.splits["train"]}
     with pytest.raises(ValueError, match=r"classifier\.pt: trained on the classes"):
         export_cams(
             weights, tiny_data.dataset, classes, ONE_SCALE, tmp_path / "cams.h5", device=CPU

@@ -120,6 +120,6 @@ def test_images_without_an_entry_are_named(train, image_classes, tmp_path):
 
 
 def test_a_loss_that_is_not_finite_ends_without_a_file(train, tmp_path):
-    with pytest.raises(ValueError, match="the classifier's loss is .*; lower its learning_rate"):
+    with pytest.raises(ValueError, match=r"the classifier's loss is .*; lower its learning_rate"):
         train(learning_rate=1e30, epochs=2)
     assert not list(tmp_path.iterdir())

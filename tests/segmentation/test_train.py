@@ -210,10 +210,11 @@ def test_other_settings_resume_as_well(
     tmp_path, monkeypatch, tiny_data, tiny_settings, all_terms, changes
 ):
     settings, data = replace(tiny_settings, epochs=2, **changes), tiny_data.open(all_terms)
-    whole = make_trainer(data, all_terms, settings).run(tmp_path / "whole")
+    whole, resumed = (make_trainer(data, all_terms, settings) for _ in range(2))
     interrupt(monkeypatch, make_trainer(data, all_terms, settings), tmp_path / "stopped", 3)
-    resumed = make_trainer(data, all_terms, settings).run(tmp_path / "stopped")
-    assert resumed.read_bytes() == whole.read_bytes()
+    expected = whole.run(tmp_path / "whole").read_bytes()
+    assert resumed.run(tmp_path / "stopped").read_bytes() == expected
+    assert resumed.scaler.state_dict() == whole.scaler.state_dict()
 
 
 def die(*_: Any) -> None:
@@ -404,7 +405,7 @@ def test_every_step_has_its_own_learning_rate(tmp_path, tiny_data, tiny_settings
     np.testing.assert_allclose(found, expected)
 
 
-@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("precision", ["float32", "float16"])
 def test_clipping_bounds_the_step(tmp_path, tiny_data, one_step, precision):
     method = parse_method({"mask": 1}, "method")
     plain = replace(one_step, precision=precision, momentum=0, weight_decay=0, learning_rate=1)
@@ -412,6 +413,8 @@ def test_clipping_bounds_the_step(tmp_path, tiny_data, one_step, precision):
     for clip in (0, 0.5, 1e6):
         settings = replace(plain, gradient_clip=clip)
         trainer = make_trainer(tiny_data.open(method), method, settings)
+        if precision == "float16":  # a scale at which the first step does not overflow
+            trainer.scaler = torch.amp.GradScaler("cpu", init_scale=64)
         before = parameters(trainer)
         trainer.run(tmp_path / str(clip))
         lengths[clip] = (parameters(trainer) - before).norm().item()

@@ -47,7 +47,8 @@ def real_cores(number):
         if hasattr(os, "sched_getaffinity")
         else os.cpu_count()
     )
-    return number * max(1, (workflow.cores or 1) // processors)
+    cores = workflow.resource_settings.cores or 1  # none for --unlock, or on a cluster
+    return number * max(1, cores // processors)
 
 
 # A total of `gpu: 1` (profiles/default) runs one job at a time on a machine with a GPU; without

@@ -1,0 +1,192 @@
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from cdsp.config import EvaluationSettings
+from cdsp.dataset.prepare import describe_folder, make_shapes
+from cdsp.evaluation.evaluate import class_indices, evaluate, predict
+from cdsp.evaluation.inference import predict_probabilities
+from cdsp.files import read_label, voc_palette
+from cdsp.networks.checkpoint import read_network
+
+CPU = torch.device("cpu")
+QUICK = EvaluationSettings(scales=(1.0,), long_side=0, window=0)
+
+
+@pytest.fixture(scope="module")
+def evaluated(tiny_data, tiny_weights, tmp_path_factory):
+    """The folder of an evaluation, with its predictions, and what the function returned."""
+    folder = tmp_path_factory.mktemp("evaluated")
+    settings = EvaluationSettings(scales=(1.0, 1.5), long_side=0, window=33, stride=22)
+    metrics = evaluate(
+        tiny_weights,
+        tiny_data.dataset,
+        settings,
+        folder / "quick",
+        protocol="quick",
+        device=CPU,
+        predictions=folder / "predictions",
+    )
+    return folder, metrics, settings
+
+
+@pytest.fixture(scope="module")
+def expected_predictions(tiny_data, tiny_weights, evaluated):
+    network = read_network(tiny_weights, "segmentor").network
+    predictions = {}
+    for image_id in tiny_data.dataset.splits["val"]:
+        image = tiny_data.dataset.image(image_id)
+        probability = predict_probabilities(network, image, evaluated[2], CPU)
+        predictions[image_id] = probability.argmax(dim=0).numpy()
+    assert all(len(np.unique(each)) > 1 for each in predictions.values())
+    return predictions
+
+
+def test_predictions_are_palette_images_of_the_likeliest_class(evaluated, expected_predictions):
+    folder = evaluated[0] / "predictions"
+    assert {path.stem for path in folder.iterdir()} == set(expected_predictions)
+    for image_id, expected in expected_predictions.items():
+        np.testing.assert_array_equal(read_label(folder / f"{image_id}.png"), expected)
+        with Image.open(folder / f"{image_id}.png") as file:
+            assert (file.mode, file.getpalette()) == ("P", voc_palette())
+
+
+def test_metrics_are_those_of_the_predictions(tiny_data, evaluated, expected_predictions):
+    folder, metrics, _ = evaluated
+    classes = tiny_data.dataset.classes
+    truth = np.concatenate([tiny_data.dataset.mask(i).ravel() for i in expected_predictions])
+    found = np.concatenate([each.ravel() for each in expected_predictions.values()])
+    found, truth = found[truth != 255], truth[truth != 255]
+    confusion = np.load(folder / "quick" / "confusion.npy")
+    assert confusion.shape == (len(classes), len(classes))
+    for row, column in np.ndindex(confusion.shape):
+        assert confusion[row, column] == ((truth == row) & (found == column)).sum()
+    ious = {}
+    for class_id, name in enumerate(classes):
+        union = ((truth == class_id) | (found == class_id)).sum()
+        if union:
+            ious[name] = ((truth == class_id) & (found == class_id)).sum() / union
+    assert len(ious) < len(classes)
+    for name, value in metrics["class_iou"].items():
+        assert value == (pytest.approx(ious[name]) if name in ious else None)
+    assert metrics["mean_iou"] == pytest.approx(np.mean(list(ious.values())))
+    assert metrics["pixel_accuracy"] == pytest.approx((truth == found).mean())
+
+
+def test_the_file_says_what_was_measured_and_how(tiny_data, evaluated):
+    folder, metrics, _ = evaluated
+    assert sorted(path.name for path in (folder / "quick").iterdir()) == [
+        "confusion.npy",
+        "metrics.json",
+    ]
+    read = json.loads((folder / "quick" / "metrics.json").read_text())
+    assert read == json.loads(json.dumps(metrics))
+    assert (read["format"], read["version"], read["protocol"]) == ("cdsp-metrics", 1, "quick")
+    assert read["name"] == {"dataset": "tiny", "method": "scribble_only", "seed": 0}
+    assert read["protocol_settings"]["scales"] == [1.0, 1.5]
+    assert read["protocol_settings"]["window"] == 33
+    assert read["dataset"] == {
+        "name": "tiny",
+        "digest": tiny_data.dataset.digest,
+        "num_images": 4,
+    }
+    assert read["training"] == {"epochs": 0}
+    assert read["environment"]["torch"] == torch.__version__
+
+
+def test_the_mean_can_be_of_some_classes(tiny_data, tiny_weights, evaluated, tmp_path):
+    names = [name for name, value in evaluated[1]["class_iou"].items() if value is not None][:2]
+    settings = EvaluationSettings(
+        scales=(1.0, 1.5), long_side=0, window=33, stride=22, classes=tuple(names)
+    )
+    metrics = evaluate(
+        tiny_weights, tiny_data.dataset, settings, tmp_path, protocol="some", device=CPU
+    )
+    assert metrics["class_iou"] == evaluated[1]["class_iou"]
+    assert metrics["mean_iou"] == pytest.approx(np.mean([metrics["class_iou"][n] for n in names]))
+    assert metrics["mean_iou"] != pytest.approx(evaluated[1]["mean_iou"])
+    assert metrics["pixel_accuracy"] == evaluated[1]["pixel_accuracy"]
+
+
+def test_names_of_classes_become_indices():
+    classes = ("background", "cat", "dog")
+    assert class_indices(["dog", "background"], classes) == [2, 0]
+    assert class_indices([], classes) is None
+    with pytest.raises(ValueError, match="unknown class 'dgo'; did you mean 'dog'"):
+        class_indices(["dgo"], classes)
+
+
+def test_a_data_set_of_other_classes_is_refused(tiny_weights, tmp_path):
+    root = tmp_path / "other"
+    drawn = make_shapes(root, "other", num_train=1, num_val=1, size=33, seed=0)
+    classes = (*drawn.classes[:-1], "dragon")
+    other = describe_folder(root, "other", classes, tmp_path / "dataset.json")
+    with pytest.raises(ValueError, match=r"trained on the classes .* the data set has .*dragon"):
+        evaluate(tiny_weights, other, QUICK, tmp_path / "out", protocol="quick", device=CPU)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.fixture
+def photographs(tmp_path):
+    rng = np.random.default_rng(0)
+    paths = []
+    for name, mode, size in (
+        ("one.jpg", "RGB", (40, 30)),
+        ("grey.png", "L", (17, 33)),
+        ("dot.bmp", "RGB", (1, 1)),
+        ("see through.png", "RGBA", (20, 5)),
+    ):
+        noise = rng.integers(0, 256, (size[1], size[0], 4), dtype=np.uint8)
+        paths.append(tmp_path / "photographs" / name)
+        paths[-1].parent.mkdir(exist_ok=True)
+        Image.fromarray(noise).convert(mode).save(paths[-1])
+    return paths
+
+
+def test_photographs_of_any_size_and_mode_are_segmented(photographs, tiny_weights, tmp_path):
+    output = tmp_path / "predicted"
+    predict(photographs, tiny_weights, output, QUICK, CPU)
+    names = {
+        name for path in photographs for name in (f"{path.stem}.png", f"{path.stem}_overlay.jpg")
+    }
+    assert {path.name for path in output.iterdir()} == names
+    network = read_network(tiny_weights, "segmentor").network
+    for path in photographs:
+        with Image.open(path) as file:
+            image = np.array(file.convert("RGB"))
+        label = read_label(output / f"{path.stem}.png")
+        probability = predict_probabilities(network, image, QUICK, CPU)
+        np.testing.assert_array_equal(label, probability.argmax(dim=0).numpy())
+        with Image.open(output / f"{path.stem}_overlay.jpg") as file:
+            picture = np.array(file)
+        assert picture.shape == image.shape
+    predict(photographs[:1], tiny_weights, tmp_path / "again", QUICK, CPU)
+    for name in ("one.png", "one_overlay.jpg"):
+        assert (tmp_path / "again" / name).read_bytes() == (output / name).read_bytes()
+
+
+@pytest.mark.parametrize("problem", ["unreadable", "missing", "twice", "own folder"])
+def test_wrong_photographs_end_before_anything_is_written(
+    photographs, tiny_weights, tmp_path, problem
+):
+    output, wrong = tmp_path / "predicted", photographs[-1]
+    if problem == "unreadable":
+        wrong.write_bytes(wrong.read_bytes()[:50])
+        message = "see through.png: not a readable image"
+    elif problem == "missing":
+        wrong.unlink()
+        message = "see through.png: no such image"
+    elif problem == "twice":
+        photographs.append(wrong.parent.parent / "one.png")
+        Image.new("RGB", (5, 5)).save(photographs[-1])
+        message = "two images are named 'one'"
+    else:
+        output = tmp_path / "photographs"
+        message = "give another folder for the results"
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(ValueError, match=message):
+        predict(photographs, tiny_weights, output, QUICK, CPU)
+    assert sorted(tmp_path.rglob("*")) == before

@@ -1,0 +1,146 @@
+import csv
+import json
+import statistics
+
+import pytest
+
+from cdsp.reporting.tables import COLUMNS, make_table, write_table
+
+NAME = {
+    "dataset": "shapes",
+    "method": "cdsp",
+    "supervision": "scribbles + pseudo-labels",
+    "segmentor": "deeplabv3plus",
+    "backbone": "resnet18",
+    "scribbles": "full",
+    "pseudo_labels": "cam",
+}
+
+
+@pytest.fixture
+def metrics(tmp_path):
+    """Function that writes the metrics.json of a run."""
+    paths = []
+
+    def write(mean_iou, seed=0, protocol="quick", **name):
+        path = tmp_path / f"run-{len(paths)}" / "metrics.json"
+        path.parent.mkdir()
+        content = {
+            "format": "cdsp-metrics",
+            "version": 1,
+            "name": {**NAME, "seed": seed, **name},
+            "protocol": protocol,
+            "protocol_settings": {"scales": [1.0], "window": 0 if protocol == "quick" else 465},
+            "mean_iou": mean_iou,
+            "class_iou": {"background": 0.9, "cat": None},
+        }
+        path.write_text(json.dumps(content))
+        paths.append(path)
+        return path
+
+    return write
+
+
+def test_runs_that_differ_in_their_seed_share_a_row(metrics):
+    values = [0.51234, 0.5, 0.5678]
+    table = make_table([metrics(value, seed) for seed, value in enumerate(values)])
+    assert list(table.columns) == [*COLUMNS, "miou_mean", "miou_std", "num_seeds", "source"]
+    (row,) = table.to_dict("records")
+    assert row["miou_mean"] == round(100 * statistics.mean(values), 2)
+    assert row["miou_std"] == round(100 * statistics.stdev(values), 2)
+    assert (row["num_seeds"], row["source"]) == (3, "measured")
+    assert {key: row[key] for key in NAME} == NAME
+
+
+@pytest.mark.parametrize("key", [key for key in COLUMNS if key != "protocol"])
+def test_runs_that_differ_in_anything_else_do_not(metrics, key):
+    table = make_table([metrics(0.5), metrics(0.7, **{key: "other"}), metrics(0.6, seed=1)])
+    assert table["miou_mean"].tolist() == [55, 70]
+    assert table[key].tolist() == [NAME[key], "other"]
+
+
+def test_rows_stand_in_the_order_of_their_first_run(metrics):
+    order = ["zebra", "apple", "middle", "apple", "zebra"]
+    table = make_table([metrics(0.1, seed, method=name) for seed, name in enumerate(order)])
+    assert table["method"].tolist() == ["zebra", "apple", "middle"]
+    assert table["num_seeds"].tolist() == [2, 2, 1]
+
+
+def test_protocols_are_rows_of_their_own(metrics):
+    table = make_table([metrics(0.5), metrics(0.6, protocol="paper")])
+    assert table["protocol"].tolist() == ["quick", "paper"]
+
+
+def test_one_run_twice_is_refused(metrics):
+    paths = [metrics(0.5), metrics(0.6, seed=1)]
+    with pytest.raises(ValueError, match="given twice") as caught:
+        make_table([*paths, paths[1]])
+    assert "'method': 'cdsp'" in str(caught.value)
+    assert "'seed': 1" in str(caught.value)
+
+
+def test_damaged_metrics_are_named(metrics, tmp_path):
+    good, bad = metrics(0.5), metrics(0.6, seed=1)
+    content = bad.read_text()
+    for text, message in (
+        (content[:100], "not a readable JSON file"),
+        ("", "not a readable JSON file"),
+        ("[]", "expected format 'cdsp-metrics' version 1"),
+        (content.replace('"version": 1', '"version": 7'), "expected format 'cdsp-metrics'"),
+    ):
+        bad.write_text(text)
+        with pytest.raises(ValueError, match=message) as caught:
+            write_table([good, bad], tmp_path / "table.csv")
+        assert str(bad) in str(caught.value)
+    with pytest.raises(ValueError, match=r"absent\.json: no such file"):
+        make_table([tmp_path / "absent.json"])
+    assert not list(tmp_path.glob("table.*"))
+
+
+def read_markdown(text):
+    rows = [line.strip("|").split("|") for line in text.splitlines() if line.startswith("|")]
+    head, _, *body = [[cell.strip() for cell in row] for row in rows]
+    return [dict(zip(head, row, strict=True)) for row in body]
+
+
+def test_csv_and_markdown_say_the_same(metrics, tmp_path):
+    quality = tmp_path / "quality.json"
+    content = {"recipe": "cam", "scribbles": "full", "mean_iou": 0.4567, "coverage": 0.987}
+    quality.write_text(json.dumps(content))
+    runs = [
+        metrics(0.70304, 0),
+        metrics(0.5, 3, "paper", method="masks", supervision="masks", pseudo_labels="none"),
+        metrics(0.721, 1),
+    ]
+    write_table(runs, tmp_path / "tables" / "table1.csv", [quality])
+    with (tmp_path / "tables" / "table1.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["method"] for row in rows] == ["cdsp", "masks"]
+    assert rows[0]["miou_mean"] == "71.20"
+    assert rows[0]["miou_std"] == f"{statistics.stdev([70.304, 72.1]):.2f}"
+    assert (rows[1]["miou_mean"], rows[1]["miou_std"]) == ("50.00", "")
+    assert [row["num_seeds"] for row in rows] == ["2", "1"]
+    assert rows[1]["pseudo_labels"] == "none"
+
+    text = (tmp_path / "tables" / "table1.md").read_text()
+    shown = read_markdown(text)
+    assert [row["mIoU (%)"] for row in shown] == [f"71.20 ± {rows[0]['miou_std']}", "50.00"]
+    for one, other in zip(rows, shown, strict=True):
+        for key in (*COLUMNS, "num_seeds", "source"):
+            assert one[key] == other[key]
+    assert "mean ± standard deviation over the seeds" in text
+    assert "Protocol 'quick': scales [1.0], window 0." in text
+    assert "Protocol 'paper': scales [1.0], window 465." in text
+    assert (
+        "Pseudo-labels 'cam' from the scribbles 'full': mIoU 45.67 on the training masks, "
+        "98.7 % of the pixels labelled." in text
+    )
+
+
+def test_the_same_runs_give_the_same_bytes(metrics, tmp_path):
+    runs = [metrics(0.5), metrics(0.6, seed=1), metrics(0.7, method="other")]
+    for name in ("one", "two"):
+        write_table(runs, tmp_path / name / "table.csv")
+    for name in ("table.csv", "table.md"):
+        one, two = (tmp_path / folder / name for folder in ("one", "two"))
+        assert one.read_bytes() == two.read_bytes()

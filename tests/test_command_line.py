@@ -1,0 +1,172 @@
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from cdsp import cli
+from cdsp.files import read_label
+from cdsp.store import LabelStore
+
+STAGES = (
+    "dataset",
+    "scribbles",
+    "pseudo_labels",
+    "distance_maps",
+    "segmentation",
+    "evaluation",
+    "reporting",
+)
+
+
+def commands(command, path=()):
+    """Every command and group below one, as the words that call it."""
+    yield path
+    for name, inner in getattr(command, "commands", {}).items():
+        yield from commands(inner, (*path, name))
+
+
+ALL = list(commands(typer.main.get_command(cli.app)))
+
+
+def run(*words):
+    return CliRunner().invoke(cli.app, [str(word) for word in words], catch_exceptions=False)
+
+
+def test_every_stage_has_a_command_of_its_name():
+    assert set(STAGES) < {path[0] for path in ALL if path}
+    assert {("predict",), ("export",), ("settings",)} < set(ALL)
+
+
+@pytest.mark.parametrize("path", ALL, ids=lambda path: " ".join(path) or "cdsp")
+def test_every_command_explains_itself(path):
+    result = run(*path, "--help")
+    assert result.exit_code == 0
+    assert f"Usage: root {' '.join(path)}".strip() in result.output
+    words = result.output.split("Options")[0].split("Usage:")[1]
+    assert len(words.split()) > 5
+
+
+def test_every_option_is_explained():
+    for path in ALL:
+        command = typer.main.get_command(cli.app)
+        for name in path:
+            command = command.commands[name]
+        for parameter in command.params:
+            assert parameter.help, (path, parameter.name)
+
+
+def test_settings_lists_every_stage_and_every_setting():
+    result = run("settings")
+    assert result.exit_code == 0
+    heads = [line for line in result.output.splitlines() if line and not line.startswith(" ")]
+    for stage in ("dataset", "scribbles", "pseudo_labels", "segmentation", "evaluation", "method"):
+        assert any(head.split(".")[0] == stage for head in heads)
+    for line in (
+        "  learning_rate: 0.001  after the warm-up; falls as a cosine to 0 [at least 0]",
+        "  long_side: [320, 640]  range of the image's longer side after scaling, pixels",
+        "  classes: required  names of all classes; the first is the background",
+    ):
+        assert line in result.output
+    only = run("settings", "method.lorm").output
+    assert only.splitlines()[0] == "method.lorm"
+    assert "epochs" not in only
+
+
+def test_maps_of_a_store_are_exported_as_images(tiny_data, tmp_path):
+    run("export", tiny_data.scribbles / "labels.h5", "--output", tmp_path / "png")
+    store = LabelStore(tiny_data.scribbles / "labels.h5")
+    assert {path.stem for path in (tmp_path / "png").iterdir()} == set(store)
+    for image_id in store:
+        np.testing.assert_array_equal(
+            read_label(tmp_path / "png" / f"{image_id}.png"), store[image_id]
+        )
+
+
+def test_stages_follow_one_another_by_hand(tmp_path):
+    """The preparation, from nothing to distance maps, with the commands of the README's kind."""
+    data, folder = tmp_path / "data", tmp_path / "scribbles"
+    shapes = "{num_train: 2, num_val: 1, size: 40}"
+    assert run("dataset", "shapes", "--output", data, "--settings", shapes).exit_code == 0
+    dataset = data / "dataset.json"
+    strokes = tmp_path / "strokes.jsonl"
+    run("scribbles", "simulate", "--dataset", dataset, "--output", strokes, "--settings", "seed: 3")
+    run("scribbles", "degrade", strokes, "--output", folder, "--degradation", "shrink-0.5")
+    masks = ["--dataset", dataset, "--recipe", "truth", "--scribbles", "shrink-0.5"]
+    labels = tmp_path / "labels.h5"
+    source = data / "SegmentationClassAug"
+    run("pseudo_labels", "import", source, *masks, "--output", labels)
+    quality = tmp_path / "quality.json"
+    run("pseudo_labels", "measure", labels, "--dataset", dataset, "--output", quality)
+    assert json.loads(quality.read_text())["mean_iou"] == 1
+    distances = tmp_path / "distances.h5"
+    run("distance_maps", labels, "--exponent", 6, "--output", distances)
+    store = LabelStore(distances, "pseudo_label_distance_maps")
+    assert list(store) == ["train_00000", "train_00001"]
+    assert store.parameters["exponent"] == 6
+    assert store.sources == {"pseudo_labels": LabelStore(labels).digest}
+
+
+# Arguments of a mistaken call and what the one line has to say.
+MISTAKES = [
+    (["settings", "segmentaton"], "unknown stage 'segmentaton'; did you mean 'segmentation'?"),
+    (["evaluation", "w.pt", "--dataset", "absent.json", "--output", "o"], "absent.json: no such"),
+    (
+        ["dataset", "shapes", "--output", "o", "--settings", "{num_trian: 3}"],
+        "--settings: unknown key 'num_trian'; did you mean 'num_train'?",
+    ),
+    (
+        ["dataset", "shapes", "--output", "o", "--settings", "absent.yaml"],
+        "absent.yaml: no such settings file",
+    ),
+    (["dataset", "shapes", "--output", "o", "--settings", "{size: 40"], "broken YAML"),
+    (
+        ["scribbles", "degrade", "s.jsonl", "--output", "o", "--degradation", "drop-2"],
+        "unknown degradation 'drop-2'",
+    ),
+    (["distance_maps", "absent.h5", "--exponent", "2", "--output", "o"], "absent.h5: no such"),
+    (["reporting", "table", "absent.json", "--output", "t.csv"], "absent.json: no such file"),
+    (["export", "absent.h5", "--output", "o"], "absent.h5: no such label store"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "message"), MISTAKES)
+def test_mistakes_end_in_a_message(arguments, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["cdsp", *arguments])
+    with pytest.raises(SystemExit) as caught:
+        cli.main()
+    assert str(caught.value.code).startswith("cdsp: ")
+    assert message in str(caught.value.code)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_mistake_is_one_line_of_a_process_that_fails(tmp_path):
+    missing = tmp_path / "absent.jpg"
+    words = ["predict", missing, "--checkpoint", "none.pt", "--output", "out", "--device", "cpu"]
+    result = subprocess.run(
+        [sys.executable, "-m", "cdsp.cli", *map(str, words)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 1
+    assert result.stdout == ""
+    assert result.stderr == f"cdsp: {missing}: no such image\n"
+
+
+def test_an_unknown_device_is_a_mistake_too(tiny_weights, tmp_path, monkeypatch):
+    image = tmp_path / "image.png"
+    words = ["cdsp", "predict", str(image), "--checkpoint", str(tiny_weights)]
+    monkeypatch.setattr(sys, "argv", [*words, "--output", str(tmp_path), "--device", "cuda:77"])
+    with pytest.raises(SystemExit) as caught:
+        cli.main()
+    assert str(caught.value.code).startswith("cdsp: device 'cuda:77': ")
+
+
+def test_help_answers_without_loading_torch():
+    code = "import sys, cdsp.cli; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,0 +1,370 @@
+"""The workflow as a user runs it: in a folder of its own, with the `snakemake` of this environment."""
+
+import fcntl
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from PIL import Image
+
+pytest.importorskip("snakemake")
+
+ROOT = Path(__file__).parents[2]
+TINY = Path(__file__).with_name("tiny.yaml")
+RULE_FILES = sorted((ROOT / "workflow/rules").glob("*.smk"))
+CONFIGURATIONS = [ROOT / "config.yaml", *sorted((ROOT / "configs").glob("*.yaml")), TINY]
+BIN = Path(sys.executable).parent
+NETWORK = "deeplabv3plus-mobilenet_v2"
+STAGES = (
+    "dataset",
+    "scribbles",
+    "pseudo_labels",
+    "distance_maps",
+    "segmentation",
+    "evaluation",
+    "reporting",
+)
+
+
+def environment() -> dict[str, str]:
+    return {
+        **os.environ,
+        "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
+        "PYTHONPATH": str(ROOT),
+        "COLUMNS": "200",
+    }
+
+
+def snakemake(folder: Path, *arguments: str | Path, fails: bool = False) -> str:
+    """Run snakemake in a folder; what it printed."""
+    result = subprocess.run(
+        [BIN / "snakemake", *arguments],
+        cwd=folder,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    assert (result.returncode != 0) == fails, result.stdout
+    return result.stdout
+
+
+def planned(printed: str) -> set[tuple[str, ...]]:
+    """The jobs that snakemake announced: rule and values of its wildcards."""
+    jobs = re.split(r"^(?:local)?rule (?=\w+:$)", printed, flags=re.MULTILINE)[1:]
+    found = set()
+    for job in jobs:
+        wildcards = re.search(r"^    wildcards: (.*)$", job, flags=re.MULTILINE)
+        values = re.findall(r"=([^,]+)", wildcards[1]) if wildcards else []
+        found.add((job[: job.index(":")], *values))
+    return found
+
+
+def make_project(folder: Path) -> Path:
+    """A copy of the workflow with the tiny configuration."""
+    for name in ("workflow", "profiles", "envs"):
+        shutil.copytree(ROOT / name, folder / name)
+    shutil.copy(ROOT / "Snakefile", folder)
+    shutil.copy(TINY, folder / "config.yaml")
+    return folder
+
+
+def changed(change: Callable[[dict[str, Any]], Any]) -> dict[str, Any]:
+    """The tiny configuration, changed in place by a function."""
+    configuration = yaml.safe_load(TINY.read_text())
+    change(configuration)
+    return configuration
+
+
+@pytest.fixture(scope="session")
+def project(tmp_path_factory):
+    """A project whose table is finished; not to be written into. Parallel workers share it."""
+    base = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        base = base.parent
+    folder = base / "project"
+    with (base / "project.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not folder.exists():
+            make_project(folder)
+            printed = snakemake(folder, "--cores", "2", "results/table1.csv")
+            (folder / "printed.txt").write_text(printed)
+    return folder
+
+
+# --- the files of the workflow ------------------------------------------------------------------
+
+
+def test_snakemake_finds_nothing_to_criticise(tmp_path):
+    printed = snakemake(make_project(tmp_path), "--lint")
+    assert "your workflow is in a good condition" in printed
+
+
+def test_the_rules_are_formatted():
+    pytest.importorskip("snakefmt")
+    subprocess.run([BIN / "snakefmt", "--check", "Snakefile", "workflow"], cwd=ROOT, check=True)
+
+
+def test_the_snakefile_is_a_table_of_contents():
+    text = (ROOT / "Snakefile").read_text()
+    assert len(text.splitlines()) < 60
+    included = re.findall(r'^include: "(.*)"$', text, flags=re.MULTILINE)
+    assert included == [f"workflow/rules/{name}.smk" for name in ("common", *STAGES)]
+    assert sorted(included) == [str(path.relative_to(ROOT)) for path in RULE_FILES]
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_each_stage_has_one_name(stage):
+    """Rule file, rules, package, command and tests are all called the same."""
+    text = (ROOT / f"workflow/rules/{stage}.smk").read_text()
+    assert text.startswith(f'"""Stage {stage}: ')
+    rules = re.findall(r"^rule (\w+):", text, flags=re.MULTILINE)
+    assert rules
+    assert all(name.startswith(stage) for name in rules)
+    assert {name for name in re.findall(r'"cdsp (\w+) ', text)} == {stage}
+    assert (ROOT / f"cdsp/{stage}").is_dir() or (ROOT / f"cdsp/{stage}.py").is_file()
+    assert (ROOT / f"tests/{stage}").is_dir()
+
+
+@pytest.mark.parametrize("path", RULE_FILES, ids=lambda path: path.stem)
+def test_every_rule_names_its_environment_and_its_log(path):
+    text = path.read_text()
+    for rule in re.split(r"^rule ", text, flags=re.MULTILINE)[1:]:
+        (environment_file,) = re.findall(r"^    conda:\n +\"(.*)\"$", rule, flags=re.MULTILINE)
+        assert (path.parent / environment_file).is_file()
+        assert rule.count("    log:\n") == 1
+        assert "> {log} 2>&1" in rule
+
+
+def test_the_conda_environment_is_this_project():
+    content = yaml.safe_load((ROOT / "envs/cdsp.yaml").read_text())
+    assert {"pip": ["-e .."]} in content["dependencies"]
+    assert (ROOT / "envs/.." / "pyproject.toml").is_file()
+
+
+# --- plans --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", CONFIGURATIONS, ids=lambda path: path.stem)
+def test_every_table_of_every_configuration_can_be_planned(tmp_path, path):
+    configuration = yaml.safe_load(path.read_text())
+    tables = configuration["tables"]
+    targets = [f"results/{name}.{kind}" for name in tables for kind in ("csv", "md", "png")]
+    printed = snakemake(
+        tmp_path,
+        *("--snakefile", ROOT / "Snakefile", "--directory", tmp_path),
+        *("--dry-run", "--printshellcmds", *targets, "--configfile", path),
+    )
+    jobs = planned(printed)
+    assert {job for job in jobs if job[0] == "reporting"} == {
+        ("reporting", name) for name in tables
+    }
+    for table in tables.values():
+        for method in table["methods"]:
+            runs = [job for job in jobs if job[0] == "segmentation" and job[1] == method]
+            assert {job[2] for job in runs} == set(table["networks"])
+            assert {int(job[-1]) for job in runs} >= set(table["seeds"])
+    assert {job[0] for job in jobs} >= {"dataset", "evaluation", "pseudo_labels_measure"}
+
+    # The file stands alone: what it does not say is the default, not what config.yaml says.
+    epochs = configuration.get("segmentation", {}).get("epochs", 50)
+    commands = re.findall(r"cdsp segmentation .*", printed)
+    assert commands
+    assert all(f'"epochs":{epochs},' in command for command in commands)
+
+
+def test_a_mistyped_key_ends_in_a_message(tmp_path):
+    make_project(tmp_path)
+    for change, message in (
+        ("segmentaton={}", "unknown key 'segmentaton'; did you mean 'segmentation'?"),
+        ("segmentation={epoch: 2}", "unknown key 'epoch'; did you mean 'epochs'?"),
+    ):
+        printed = snakemake(tmp_path, "--dry-run", "--config", change, fails=True)
+        assert message in printed
+        assert "Traceback" not in printed
+        assert len(printed) < 2000
+
+
+# --- a whole run --------------------------------------------------------------------------------
+
+
+def test_a_table_is_made_from_nothing(project):
+    table = pd.read_csv(project / "results/table1.csv")
+    configuration = yaml.safe_load(TINY.read_text())
+    assert table["method"].tolist() == configuration["tables"]["table1"]["methods"]
+    assert set(table["dataset"]) == {"tiny"}
+    assert set(table["num_seeds"]) == {1}
+    assert table["miou_mean"].between(0, 100).all()
+    markdown = (project / "results/table1.md").read_text()
+    for method, score in zip(table["method"], table["miou_mean"], strict=True):
+        assert re.search(rf"^\| {method} .* {score:.2f} ", markdown, flags=re.MULTILINE)
+    with Image.open(project / "results/table1.png") as panel:
+        assert np.asarray(panel.convert("L")).std() > 10
+        assert min(panel.size) > 300
+
+
+def test_every_job_leaves_a_log_and_its_costs(project):
+    printed = (project / "printed.txt").read_text()
+    logs = re.findall(r"^    log: (.*)$", printed, flags=re.MULTILINE)
+    benchmarks = re.findall(r"^    benchmark: (.*)$", printed, flags=re.MULTILINE)
+    assert len(logs) == len(set(logs)) == len(planned(printed))
+    assert len(benchmarks) == len(set(benchmarks)) >= 18
+    assert all((project / path).is_file() for path in logs)
+    for path in benchmarks:
+        assert (pd.read_csv(project / path, sep="\t")["s"] > 0).all()
+
+
+def test_runs_are_found_by_their_names(project):
+    results = project / "results/tiny"
+    for method, scribbles, recipe in (
+        ("scribble_only", "full", "none"),
+        ("cdsp", "full", "cam"),
+        ("full_supervision", "none", "none"),
+    ):
+        run = f"{method}/{NETWORK}/{scribbles}/{recipe}/seed-0"
+        assert sorted(path.name for path in (results / "segmentation" / run).glob("[!.]*")) == [
+            "environment.json",
+            "log.jsonl",
+            "settings.json",
+            "weights.pt",
+        ]
+        metrics = json.loads((results / "evaluation" / run / "quick/metrics.json").read_text())
+        assert metrics["name"]["method"] == method
+        assert (metrics["name"]["scribbles"], metrics["name"]["pseudo_labels"]) == (
+            scribbles,
+            recipe,
+        )
+
+
+REPORTING = {("reporting", "table1"), ("reporting_table", "table1"), ("reporting_panel", "table1")}
+CDSP = ("cdsp", NETWORK, "full", "cam", "0")
+
+
+def weigh_lorm(configuration: dict[str, Any]) -> None:
+    configuration["methods"]["cdsp"]["lorm"] = 0.5
+
+
+def change_exponent(configuration: dict[str, Any]) -> None:
+    configuration["methods"]["cdsp"]["pseudo_label_distance"]["exponent"] = 6
+
+
+def reverse_methods(configuration: dict[str, Any]) -> None:
+    configuration["tables"]["table1"]["methods"].reverse()
+
+
+def drop_a_method(configuration: dict[str, Any]) -> None:
+    configuration["tables"]["table1"]["methods"].remove("pseudo_label_only")
+
+
+def change_what_is_not_used(configuration: dict[str, Any]) -> None:
+    configuration["evaluation"]["paper"] = {"flip": True}
+    configuration["evaluation"]["another"] = {}
+    configuration["methods"]["another"] = {"mask": 2}
+    configuration["datasets"]["another"] = {"source": "shapes"}
+    configuration["pseudo_labels"]["another"] = {}
+    configuration["tables"]["another"] = configuration["tables"]["table1"]
+    configuration["degradation"] = {"drop_background": False}
+
+
+def add_a_seed(configuration: dict[str, Any]) -> None:
+    configuration["tables"]["table1"]["seeds"] = [0, 1]
+    configuration["tables"]["table1"]["methods"] = ["full_supervision"]
+
+
+def change_the_protocol(configuration: dict[str, Any]) -> None:
+    configuration["evaluation"]["quick"]["flip"] = True
+    configuration["tables"]["table1"]["methods"] = ["cdsp"]
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (lambda configuration: None, set()),
+        (change_what_is_not_used, set()),
+        (reverse_methods, REPORTING),
+        (drop_a_method, REPORTING),
+        (weigh_lorm, REPORTING | {("segmentation", *CDSP), ("evaluation", *CDSP, "quick")}),
+        (
+            change_exponent,
+            REPORTING
+            | {("distance_maps_pseudo_labels", "full", "cam", "6")}
+            | {("segmentation", *CDSP), ("evaluation", *CDSP, "quick")},
+        ),
+        (
+            add_a_seed,
+            REPORTING
+            | {("segmentation", "full_supervision", NETWORK, "none", "none", "1")}
+            | {("evaluation", "full_supervision", NETWORK, "none", "none", "1", "quick")},
+        ),
+        (change_the_protocol, REPORTING | {("evaluation", *CDSP, "quick")}),
+    ],
+)
+def test_a_change_remakes_what_depends_on_it_alone(project, tmp_path, change, expected):
+    path = tmp_path / "changed.yaml"
+    path.write_text(yaml.safe_dump(changed(change)))
+    printed = snakemake(project, "--dry-run", "results/table1.csv", "--configfile", path)
+    assert planned(printed) == expected
+    assert ("Nothing to be done" in printed) == (not expected)
+
+
+# --- accidents ----------------------------------------------------------------------------------
+
+
+def test_a_killed_training_goes_on_where_it_was(project, tmp_path):
+    """SIGKILL to snakemake and all its jobs; then `--unlock`, and the same command again."""
+    copy = shutil.copytree(project, tmp_path / "copy")
+    run = Path("/".join(CDSP[:-1])) / "seed-0"
+    folder = copy / "results/tiny/segmentation" / run
+    shutil.rmtree(folder)
+    target = f"results/tiny/evaluation/{run}/quick/metrics.json"
+    (copy / target).unlink()
+
+    process = subprocess.Popen(
+        [BIN / "snakemake", "--cores", "2", target],
+        cwd=copy,
+        env=environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    while not list(folder.glob("state-*.pt")):
+        assert process.poll() is None
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    assert not (folder / "weights.pt").exists()
+
+    snakemake(copy, "--unlock")
+    snakemake(copy, "--cores", "2", target)
+    log = (copy / f"results/tiny/logs/segmentation/{run}.log").read_text()
+    assert re.search(r"^resuming after epoch [12] of 3$", log, flags=re.MULTILINE)
+    for name in (target, f"results/tiny/segmentation/{run}/weights.pt"):
+        assert (copy / name).read_bytes() == (project / name).read_bytes()
+
+
+def test_a_failed_job_tells_why_and_where(tmp_path):
+    def lose_the_data(configuration: dict[str, Any]) -> None:
+        configuration["datasets"]["tiny"] = {
+            "source": "folder",
+            "path": "data/nowhere",
+            "classes": ["background", "cat"],
+        }
+
+    make_project(tmp_path)
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(changed(lose_the_data)))
+    printed = snakemake(tmp_path, "--cores", "1", fails=True)
+    assert "log: results/tiny/logs/dataset.log" in printed
+    assert "cdsp: data/nowhere: no such folder" in printed
+    assert "Traceback" not in printed
