@@ -353,6 +353,8 @@ class Config:
         for section in ("datasets", "pseudo_labels", "methods", "evaluation", "tables"):
             for name in getattr(self, section):
                 check_image_id(name, section)
+        if "none" in self.pseudo_labels:
+            raise ValueError("pseudo_labels: 'none' means no pseudo-labels; choose another name")
         _known(self.dataset, self.datasets, "dataset")
         for name in self.datasets:
             self.dataset_settings(name)

@@ -16,15 +16,19 @@ from cdsp import runtime
 from cdsp.config import EvaluationSettings
 from cdsp.dataset.voc_layout import Dataset
 from cdsp.evaluation.inference import predict_probabilities
-from cdsp.files import atomic_path, read_image, write_json, write_label
+from cdsp.files import (
+    METRICS_FORMAT,
+    METRICS_VERSION,
+    atomic_path,
+    read_image,
+    write_json,
+    write_label,
+)
 from cdsp.metrics import confusion_matrix, scores
 from cdsp.networks.checkpoint import read_network
 from cdsp.overlay import overlay
 from cdsp.progress import progress
 from cdsp.settings import nearest, settings_dict
-
-FORMAT = "cdsp-metrics"
-VERSION = 1
 
 logger = logging.getLogger(__name__)
 
@@ -77,8 +81,8 @@ def evaluate(
     with atomic_path(output / "confusion.npy") as temporary:
         np.save(temporary, confusion)
     metrics = {
-        "format": FORMAT,
-        "version": VERSION,
+        "format": METRICS_FORMAT,
+        "version": METRICS_VERSION,
         "name": checkpoint.name,
         "protocol": protocol,
         "protocol_settings": settings_dict(settings),

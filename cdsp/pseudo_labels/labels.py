@@ -11,7 +11,7 @@ import numpy as np
 
 from cdsp.config import LabelSettings
 from cdsp.dataset.voc_layout import Dataset
-from cdsp.files import IGNORE, check_label, read_label, write_json
+from cdsp.files import IGNORE, QUALITY_FORMAT, QUALITY_VERSION, check_label, read_label, write_json
 from cdsp.metrics import confusion_matrix, scores
 from cdsp.progress import progress
 from cdsp.settings import settings_dict
@@ -188,6 +188,8 @@ def measure_pseudo_labels(labels: Path, dataset: Dataset, output: Path) -> dict[
         num_pixels += int((mask != IGNORE).sum())
     result = scores(confusion)
     quality = {
+        "format": QUALITY_FORMAT,
+        "version": QUALITY_VERSION,
         "recipe": store.parameters["recipe"],
         "scribbles": store.parameters["scribbles"],
         "mean_iou": result.mean_iou,

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from cdsp.files import read_json, write_text
+from cdsp.files import (
+    METRICS_FORMAT,
+    METRICS_VERSION,
+    QUALITY_FORMAT,
+    QUALITY_VERSION,
+    read_json,
+    write_text,
+)
 
-METRICS_FORMAT = "cdsp-metrics"
-METRICS_VERSION = 1
 COLUMNS = (
     "method",
     "supervision",
@@ -76,7 +80,7 @@ def write_table(metrics: Sequence[Path], output: Path, quality: Sequence[Path] =
         text = ", ".join(f"{key} {value}" for key, value in settings.items())
         lines.append(f"Protocol '{name}': {text}.")
     for path in quality:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = read_json(path, QUALITY_FORMAT, QUALITY_VERSION)
         lines.append(
             f"Pseudo-labels '{value['recipe']}' from the scribbles '{value['scribbles']}': "
             f"mIoU {100 * value['mean_iou']:.2f} on the training masks, "

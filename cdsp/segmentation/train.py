@@ -62,6 +62,8 @@ def learning_rate_factor(step: int, warmup_steps: int, num_steps: int) -> float:
 def only_writer(folder: Path) -> Iterator[None]:
     """Hold a run's folder: a second process that wants to train the same run is refused.
 
+    Temporary files of a process that was killed while it wrote are removed.
+
     Raises:
         ValueError: another process holds it.
     """
@@ -73,6 +75,8 @@ def only_writer(folder: Path) -> Iterator[None]:
             raise ValueError(
                 f"{folder}: another process is training this run; wait for it or stop it first"
             ) from error
+        for leftover in folder.glob(".*.tmp*"):
+            leftover.unlink()
         yield
 
 
@@ -181,10 +185,11 @@ class Trainer:
         """
         weights = folder / "weights.pt"
         with only_writer(folder):
+            state = folder / f"state-{digest(self.identity)}.pt"
             if weights.is_file() and self._made(weights):
+                state.unlink(missing_ok=True)  # of a process that was killed right here
                 logger.info("%s: trained already with these settings and data", weights)
                 return weights
-            state = folder / f"state-{digest(self.identity)}.pt"
             self._resume(state)
             write_json(folder / "settings.json", self.identity)
             write_json(folder / "environment.json", runtime.describe(self.device))

@@ -105,7 +105,8 @@ def read_markdown(text):
 
 def test_csv_and_markdown_say_the_same(metrics, tmp_path):
     quality = tmp_path / "quality.json"
-    content = {"recipe": "cam", "scribbles": "full", "mean_iou": 0.4567, "coverage": 0.987}
+    content = {"format": "cdsp-pseudo-label-quality", "version": 1}
+    content |= {"recipe": "cam", "scribbles": "full", "mean_iou": 0.4567, "coverage": 0.987}
     quality.write_text(json.dumps(content))
     runs = [
         metrics(0.70304, 0),

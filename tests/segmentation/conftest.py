@@ -16,7 +16,7 @@ NUM_TRAIN = 8
 NUM_WITHOUT_SCRIBBLE = 2
 
 
-class TinyData:
+class TinyTraining:
     """Eight training images of different sizes with every map, in a folder.
 
     Attributes:
@@ -84,8 +84,8 @@ def draw_dataset(root: Path) -> Dataset:
 
 
 @pytest.fixture(scope="session")
-def tiny_data(tmp_path_factory):
-    return TinyData(tmp_path_factory.mktemp("tiny"))
+def tiny_training(tmp_path_factory):
+    return TinyTraining(tmp_path_factory.mktemp("tiny"))
 
 
 @pytest.fixture(scope="session")

@@ -3,6 +3,7 @@ import logging
 import math
 import multiprocessing
 import os
+import shutil
 import signal
 from collections.abc import Callable
 from dataclasses import replace
@@ -82,10 +83,10 @@ def interrupt(monkeypatch: pytest.MonkeyPatch, trainer: Trainer, folder: Path, s
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory, tiny_data, tiny_settings, all_terms):
+def finished(tmp_path_factory, tiny_training, tiny_settings, all_terms):
     """Folder of a run that nothing ever stopped."""
     folder = tmp_path_factory.mktemp("finished")
-    make_trainer(tiny_data.open(all_terms), all_terms, tiny_settings).run(folder)
+    make_trainer(tiny_training.open(all_terms), all_terms, tiny_settings).run(folder)
     return folder
 
 
@@ -102,12 +103,12 @@ def one_step(tiny_settings):
 # --- what a run leaves behind -------------------------------------------------------------------
 
 
-def test_a_finished_run_leaves_its_record_and_no_state(finished, tiny_data, tiny_settings):
+def test_a_finished_run_leaves_its_record_and_no_state(finished, tiny_training, tiny_settings):
     assert {path.name for path in finished.iterdir()} == FINISHED
     settings = json.loads((finished / "settings.json").read_text())
     assert settings["settings"]["learning_rate"] == tiny_settings.learning_rate
     assert settings["terms"]["pseudo_label_distance"] == {"weight": 0.125, "exponent": 7.0}
-    assert settings["dataset"] == tiny_data.dataset.digest
+    assert settings["dataset"] == tiny_training.dataset.digest
     assert len(set(settings["stores"].values())) == 4
     assert settings["seed"] == 0
     environment = json.loads((finished / "environment.json").read_text())
@@ -115,9 +116,9 @@ def test_a_finished_run_leaves_its_record_and_no_state(finished, tiny_data, tiny
     assert environment["device"] == "cpu"
 
 
-def test_the_weights_know_what_they_are(finished, tiny_data, tiny_settings):
+def test_the_weights_know_what_they_are(finished, tiny_training, tiny_settings):
     stored = read_network(finished / "weights.pt", "segmentor")
-    assert stored.classes == tiny_data.dataset.classes
+    assert stored.classes == tiny_training.dataset.classes
     assert stored.name == {"method": "tiny", "seed": 0}
     assert stored.settings == json.loads((finished / "settings.json").read_text())
     logits, feature = stored.network(torch.zeros(1, 3, 33, 33))
@@ -137,12 +138,27 @@ def test_the_log_has_one_line_per_epoch_with_every_term(finished, all_terms, tin
         assert 0 < record["learning_rate"] <= tiny_settings.learning_rate
 
 
-def test_training_learns(tmp_path, tiny_data, tiny_settings):
+def test_training_learns(tmp_path, tiny_training, tiny_settings):
     method = parse_method({"mask": 1}, "method")
     settings = replace(tiny_settings, epochs=12, batch_size=4)
-    make_trainer(tiny_data.open(method), method, settings).run(tmp_path)
+    make_trainer(tiny_training.open(method), method, settings).run(tmp_path)
     log = read_log(tmp_path)
     assert log[-1]["mask"] < 0.6 * log[0]["mask"]
+
+
+def test_a_finished_run_is_not_trained_again(
+    tmp_path, tiny_training, tiny_settings, all_terms, finished
+):
+    folder = shutil.copytree(finished, tmp_path / "copy")
+    before = {path: path.stat().st_mtime_ns for path in folder.iterdir()}
+    del before[folder / ".lock"]
+    data = tiny_training.open(all_terms)
+    make_trainer(data, all_terms, tiny_settings).run(folder)
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+
+    make_trainer(data, all_terms, replace(tiny_settings, epochs=2)).run(folder)
+    assert len(read_log(folder)) == 2
+    assert read_network(folder / "weights.pt", "segmentor").settings["settings"]["epochs"] == 2
 
 
 # --- the same weights, bit for bit --------------------------------------------------------------
@@ -150,17 +166,19 @@ def test_training_learns(tmp_path, tiny_data, tiny_settings):
 
 @pytest.mark.parametrize("num_workers", [0, 2])
 def test_a_seed_determines_the_weights(
-    tmp_path, tiny_data, tiny_settings, all_terms, weights, num_workers
+    tmp_path, tiny_training, tiny_settings, all_terms, weights, num_workers
 ):
     trainer = make_trainer(
-        tiny_data.open(all_terms), all_terms, tiny_settings, num_workers=num_workers
+        tiny_training.open(all_terms), all_terms, tiny_settings, num_workers=num_workers
     )
     np.random.rand(3), torch.rand(3)
     assert trainer.run(tmp_path).read_bytes() == weights
 
 
-def test_another_seed_gives_other_weights(tmp_path, tiny_data, tiny_settings, all_terms, finished):
-    trainer = make_trainer(tiny_data.open(all_terms), all_terms, tiny_settings, seed=1)
+def test_another_seed_gives_other_weights(
+    tmp_path, tiny_training, tiny_settings, all_terms, finished
+):
+    trainer = make_trainer(tiny_training.open(all_terms), all_terms, tiny_settings, seed=1)
     trainer.run(tmp_path)
     first = read_network(finished / "weights.pt", "segmentor").network.parameters()
     convolutions = [
@@ -177,7 +195,7 @@ def test_another_seed_gives_other_weights(tmp_path, tiny_data, tiny_settings, al
 def test_a_run_stopped_by_an_exception_ends_with_the_same_weights(
     tmp_path,
     monkeypatch,
-    tiny_data,
+    tiny_training,
     tiny_settings,
     all_terms,
     finished,
@@ -185,7 +203,7 @@ def test_a_run_stopped_by_an_exception_ends_with_the_same_weights(
     steps,
     num_workers,
 ):
-    data = tiny_data.open(all_terms)
+    data = tiny_training.open(all_terms)
     interrupt(monkeypatch, make_trainer(data, all_terms, tiny_settings), tmp_path, steps)
     assert len(list(tmp_path.glob("state-*.pt"))) == (1 if steps >= 2 else 0)
     trainer = make_trainer(data, all_terms, tiny_settings, num_workers=num_workers)
@@ -207,9 +225,9 @@ def test_a_run_stopped_by_an_exception_ends_with_the_same_weights(
     ],
 )
 def test_other_settings_resume_as_well(
-    tmp_path, monkeypatch, tiny_data, tiny_settings, all_terms, changes
+    tmp_path, monkeypatch, tiny_training, tiny_settings, all_terms, changes
 ):
-    settings, data = replace(tiny_settings, epochs=2, **changes), tiny_data.open(all_terms)
+    settings, data = replace(tiny_settings, epochs=2, **changes), tiny_training.open(all_terms)
     whole, resumed = (make_trainer(data, all_terms, settings) for _ in range(2))
     interrupt(monkeypatch, make_trainer(data, all_terms, settings), tmp_path / "stopped", 3)
     expected = whole.run(tmp_path / "whole").read_bytes()
@@ -277,9 +295,9 @@ def clean_processes():
 
 @pytest.mark.parametrize("moment", MOMENTS)
 def test_a_killed_run_ends_with_the_same_weights(
-    tmp_path, clean_processes, tiny_data, tiny_settings, all_terms, weights, moment
+    tmp_path, clean_processes, tiny_training, tiny_settings, all_terms, weights, moment
 ):
-    data = tiny_data.open(all_terms)
+    data = tiny_training.open(all_terms)
     arguments = (data, all_terms, tiny_settings, tmp_path, moment)
     process = clean_processes.Process(target=train_until_killed, args=arguments)
     process.start()
@@ -289,8 +307,7 @@ def test_a_killed_run_ends_with_the_same_weights(
 
     trainer = make_trainer(data, all_terms, tiny_settings)
     assert trainer.run(tmp_path).read_bytes() == weights
-    assert {path.name for path in tmp_path.iterdir()} >= FINISHED
-    assert not list(tmp_path.glob("state-*.pt"))
+    assert {path.name for path in tmp_path.iterdir()} == FINISHED  # no half-written file either
     assert [record["epoch"] for record in read_log(tmp_path)] == [1, 2, 3]
 
 
@@ -299,9 +316,9 @@ def test_a_killed_run_ends_with_the_same_weights(
 
 @pytest.mark.parametrize("other", ["settings", "seed", "terms", "labels"])
 def test_the_state_of_another_run_is_neither_used_nor_lost(
-    tmp_path, monkeypatch, tiny_data, tiny_settings, all_terms, weights, other
+    tmp_path, monkeypatch, tiny_training, tiny_settings, all_terms, weights, other
 ):
-    data = tiny_data.open(all_terms)
+    data = tiny_training.open(all_terms)
     interrupt(monkeypatch, make_trainer(data, all_terms, tiny_settings), tmp_path, 3)
     states = set(tmp_path.glob("state-*.pt"))
 
@@ -313,13 +330,13 @@ def test_the_state_of_another_run_is_neither_used_nor_lost(
     elif other == "terms":
         method = Method({**method.terms, **parse_method({"scribble": 0.5}, "method").terms})
     else:
-        maps = tiny_data.maps("pseudo_label")
+        maps = tiny_training.maps("pseudo_label")
         maps["image_0"][0, 0] ^= 1
-        tiny_data.write_store("other", "pseudo_labels", maps)
-        other_data = tiny_data.open(
+        tiny_training.write_store("other", "pseudo_labels", maps)
+        other_data = tiny_training.open(
             method,
-            pseudo_label=tiny_data.folder / "other.h5",
-            pseudo_label_distance=tiny_data.write_distances("other", 7),
+            pseudo_label=tiny_training.folder / "other.h5",
+            pseudo_label_distance=tiny_training.write_distances("other", 7),
         )
     trainer = make_trainer(other_data, method, settings, seed=seed)
     interrupt(monkeypatch, trainer, tmp_path, 3)
@@ -330,8 +347,8 @@ def test_the_state_of_another_run_is_neither_used_nor_lost(
     assert make_trainer(data, all_terms, tiny_settings).run(tmp_path).read_bytes() == weights
 
 
-def test_a_damaged_state_is_named(tmp_path, monkeypatch, tiny_data, tiny_settings, all_terms):
-    data = tiny_data.open(all_terms)
+def test_a_damaged_state_is_named(tmp_path, monkeypatch, tiny_training, tiny_settings, all_terms):
+    data = tiny_training.open(all_terms)
     interrupt(monkeypatch, make_trainer(data, all_terms, tiny_settings), tmp_path, 3)
     (state,) = tmp_path.glob("state-*.pt")
     content = state.read_bytes()
@@ -342,8 +359,8 @@ def test_a_damaged_state_is_named(tmp_path, monkeypatch, tiny_data, tiny_setting
         assert state.read_bytes() == damaged
 
 
-def test_a_renamed_state_is_refused(tmp_path, monkeypatch, tiny_data, tiny_settings, all_terms):
-    data = tiny_data.open(all_terms)
+def test_a_renamed_state_is_refused(tmp_path, monkeypatch, tiny_training, tiny_settings, all_terms):
+    data = tiny_training.open(all_terms)
     interrupt(monkeypatch, make_trainer(data, all_terms, tiny_settings), tmp_path / "a", 3)
     interrupt(monkeypatch, make_trainer(data, all_terms, tiny_settings, seed=1), tmp_path / "b", 3)
     (state,), (other,) = (tmp_path / "a").glob("state-*"), (tmp_path / "b").glob("state-*")
@@ -353,9 +370,9 @@ def test_a_renamed_state_is_refused(tmp_path, monkeypatch, tiny_data, tiny_setti
 
 
 def test_a_second_process_in_the_same_folder_is_refused(
-    tmp_path, tiny_data, tiny_settings, all_terms
+    tmp_path, tiny_training, tiny_settings, all_terms
 ):
-    trainer = make_trainer(tiny_data.open(all_terms), all_terms, tiny_settings)
+    trainer = make_trainer(tiny_training.open(all_terms), all_terms, tiny_settings)
     with (
         only_writer(tmp_path / "run"),
         pytest.raises(ValueError, match=r"run: another process is training this run; wait"),
@@ -395,24 +412,24 @@ def test_the_learning_rate_rises_to_1_and_falls_almost_to_0(warmup_steps):
     assert 0 < factors[-1] < 0.002
 
 
-def test_every_step_has_its_own_learning_rate(tmp_path, tiny_data, tiny_settings):
+def test_every_step_has_its_own_learning_rate(tmp_path, tiny_training, tiny_settings):
     """Two steps per epoch: half an epoch of warm-up is one step, four more fall as a cosine."""
     method = parse_method({"mask": 1}, "method")
     settings = replace(tiny_settings, warmup_epochs=0.5)
-    make_trainer(tiny_data.open(method), method, settings).run(tmp_path)
+    make_trainer(tiny_training.open(method), method, settings).run(tmp_path)
     expected = [0.02 * 0.5 * (1 + math.cos(math.pi * step / 5)) for step in (0, 2, 4)]
     found = [record["learning_rate"] for record in read_log(tmp_path)]
     np.testing.assert_allclose(found, expected)
 
 
 @pytest.mark.parametrize("precision", ["float32", "float16"])
-def test_clipping_bounds_the_step(tmp_path, tiny_data, one_step, precision):
+def test_clipping_bounds_the_step(tmp_path, tiny_training, one_step, precision):
     method = parse_method({"mask": 1}, "method")
     plain = replace(one_step, precision=precision, momentum=0, weight_decay=0, learning_rate=1)
     lengths = {}
     for clip in (0, 0.5, 1e6):
         settings = replace(plain, gradient_clip=clip)
-        trainer = make_trainer(tiny_data.open(method), method, settings)
+        trainer = make_trainer(tiny_training.open(method), method, settings)
         if precision == "float16":  # a scale at which the first step does not overflow
             trainer.scaler = torch.amp.GradScaler("cpu", init_scale=64)
         before = parameters(trainer)
@@ -423,21 +440,23 @@ def test_clipping_bounds_the_step(tmp_path, tiny_data, one_step, precision):
 
 
 @pytest.mark.parametrize("name", ["pseudo_label", "lorm", "scribble_distance", "mask"])
-def test_a_term_of_weight_0_is_logged_and_changes_nothing(tmp_path, tiny_data, tiny_settings, name):
+def test_a_term_of_weight_0_is_logged_and_changes_nothing(
+    tmp_path, tiny_training, tiny_settings, name
+):
     # Adding zeros to a gradient in the other layout rounds it anew: LoRM would show that.
     settings = replace(tiny_settings, epochs=2, channels_last=False)
     trainers = []
     for terms in ({"scribble": 1}, {"scribble": 1, name: 0}):
         method = parse_method(terms, "method")
-        trainers.append(make_trainer(tiny_data.open(method), method, settings))
+        trainers.append(make_trainer(tiny_training.open(method), method, settings))
         trainers[-1].run(tmp_path / str(len(terms)))
     assert torch.equal(*(parameters(trainer) for trainer in trainers))
     assert all(record[name] > 0 for record in read_log(tmp_path / "2"))
 
 
-def test_a_loss_that_explodes_is_an_error(tmp_path, tiny_data, tiny_settings, all_terms):
+def test_a_loss_that_explodes_is_an_error(tmp_path, tiny_training, tiny_settings, all_terms):
     settings = replace(tiny_settings, learning_rate=1e20)
-    trainer = make_trainer(tiny_data.open(all_terms), all_terms, settings)
+    trainer = make_trainer(tiny_training.open(all_terms), all_terms, settings)
     with pytest.raises(ValueError, match=r"not finite in epoch \d: .*lower learning_rate"):
         trainer.run(tmp_path)
     assert not (tmp_path / "weights.pt").exists()
@@ -460,26 +479,26 @@ def first_step(trainer: Trainer, folder: Path) -> tuple[dict[str, float], torch.
 
 
 @pytest.fixture(scope="module")
-def reference(tmp_path_factory, tiny_data, one_step, all_terms):
-    trainer = make_trainer(tiny_data.open(all_terms), all_terms, one_step)
+def reference(tmp_path_factory, tiny_training, one_step, all_terms):
+    trainer = make_trainer(tiny_training.open(all_terms), all_terms, one_step)
     return first_step(trainer, tmp_path_factory.mktemp("reference"))
 
 
 @pytest.mark.parametrize(("precision", "tolerance"), [("bfloat16", 0.02), ("float16", 0.002)])
 def test_mixed_precision_computes_nearly_the_same(
-    tmp_path, tiny_data, one_step, all_terms, reference, precision, tolerance
+    tmp_path, tiny_training, one_step, all_terms, reference, precision, tolerance
 ):
     settings = replace(one_step, precision=precision)
-    trainer = make_trainer(tiny_data.open(all_terms), all_terms, settings)
+    trainer = make_trainer(tiny_training.open(all_terms), all_terms, settings)
     losses, _ = first_step(trainer, tmp_path)
     for name in ("loss", *all_terms.terms):
         assert losses[name] == pytest.approx(reference[0][name], rel=tolerance)
     assert losses["loss"] != reference[0]["loss"]
 
 
-def test_mixed_precision_trains_float32_weights(tmp_path, tiny_data, tiny_settings, all_terms):
+def test_mixed_precision_trains_float32_weights(tmp_path, tiny_training, tiny_settings, all_terms):
     settings = replace(tiny_settings, precision="float16", batch_size=2, epochs=2)
-    trainer = make_trainer(tiny_data.open(all_terms), all_terms, settings)
+    trainer = make_trainer(tiny_training.open(all_terms), all_terms, settings)
     before = parameters(trainer)
     trainer.run(tmp_path)
     after = parameters(trainer)
@@ -489,20 +508,20 @@ def test_mixed_precision_trains_float32_weights(tmp_path, tiny_data, tiny_settin
 
 
 def test_the_memory_layout_is_no_part_of_the_method(
-    tmp_path, tiny_data, one_step, all_terms, reference
+    tmp_path, tiny_training, one_step, all_terms, reference
 ):
     settings = replace(one_step, channels_last=False)
-    trainer = make_trainer(tiny_data.open(all_terms), all_terms, settings)
+    trainer = make_trainer(tiny_training.open(all_terms), all_terms, settings)
     losses, gradient = first_step(trainer, tmp_path)
     for name in ("loss", *all_terms.terms):
         assert losses[name] == pytest.approx(reference[0][name], rel=1e-5)
     assert (gradient - reference[1]).norm() < 0.05 * reference[1].norm()
 
 
-def test_frozen_batch_norm_keeps_the_backbones_statistics(tmp_path, tiny_data, tiny_settings):
+def test_frozen_batch_norm_keeps_the_backbones_statistics(tmp_path, tiny_training, tiny_settings):
     method = parse_method({"mask": 1}, "method")
     settings = replace(tiny_settings, frozen_batch_norm=True)
-    trainer = make_trainer(tiny_data.open(method), method, settings)
+    trainer = make_trainer(tiny_training.open(method), method, settings)
     before = {key: value.clone() for key, value in trainer.network.state_dict().items()}
     trainer.run(tmp_path)
     after = trainer.network.state_dict()
@@ -516,8 +535,8 @@ def test_frozen_batch_norm_keeps_the_backbones_statistics(tmp_path, tiny_data, t
 # --- images without labels ----------------------------------------------------------------------
 
 
-def test_images_without_scribbles_are_reported(tiny_data, all_terms, caplog):
-    data = tiny_data.open(all_terms)
+def test_images_without_scribbles_are_reported(tiny_training, all_terms, caplog):
+    data = tiny_training.open(all_terms)
     with caplog.at_level(logging.INFO):
         report_unlabelled(data)
     assert [record.getMessage() for record in caplog.records] == [
@@ -526,16 +545,17 @@ def test_images_without_scribbles_are_reported(tiny_data, all_terms, caplog):
     assert caplog.records[0].levelno == logging.WARNING
 
 
-def test_data_without_any_label_give_a_loss_of_0(tmp_path, tiny_data, tiny_settings, caplog):
+def test_data_without_any_label_give_a_loss_of_0(tmp_path, tiny_training, tiny_settings, caplog):
     method = parse_method({"scribble": 1, "scribble_distance": 1}, "method")
     empty = {
-        name: np.full_like(values, IGNORE) for name, values in tiny_data.maps("scribble").items()
+        name: np.full_like(values, IGNORE)
+        for name, values in tiny_training.maps("scribble").items()
     }
-    tiny_data.write_store("empty", "scribbles", empty)
-    data = tiny_data.open(
+    tiny_training.write_store("empty", "scribbles", empty)
+    data = tiny_training.open(
         method,
-        scribble=tiny_data.folder / "empty.h5",
-        scribble_distance=tiny_data.write_distances("empty", 2),
+        scribble=tiny_training.folder / "empty.h5",
+        scribble_distance=tiny_training.write_distances("empty", 2),
     )
     report_unlabelled(data)
     assert "8 of 8 training images have no scribble" in caplog.text

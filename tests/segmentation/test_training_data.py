@@ -39,48 +39,48 @@ def every_map(all_terms) -> Method:
 # --- stores that do not belong together ---------------------------------------------------------
 
 
-def test_stores_that_belong_together_open(tiny_data, all_terms):
-    data = tiny_data.open(all_terms)
+def test_stores_that_belong_together_open(tiny_training, all_terms):
+    data = tiny_training.open(all_terms)
     data.check()
-    for image_id in tiny_data.dataset.splits["train"]:
+    for image_id in tiny_training.dataset.splits["train"]:
         maps = data.maps(image_id)
         assert set(maps) == {"scribble", "pseudo_label", *DISTANCES, "valid"}
-        assert {values.shape for values in maps.values()} == {tiny_data.dataset.size(image_id)}
+        assert {values.shape for values in maps.values()} == {tiny_training.dataset.size(image_id)}
 
 
-def test_a_method_opens_only_what_it_reads(tiny_data):
+def test_a_method_opens_only_what_it_reads(tiny_training):
     method = parse_method({"mask": 1}, "method")
-    nowhere = dict.fromkeys(tiny_data.paths, tiny_data.folder / "nowhere.h5")
-    data = tiny_data.open(method, **nowhere)
-    image_id = tiny_data.dataset.splits["train"][0]
+    nowhere = dict.fromkeys(tiny_training.paths, tiny_training.folder / "nowhere.h5")
+    data = tiny_training.open(method, **nowhere)
+    image_id = tiny_training.dataset.splits["train"][0]
     assert data.maps(image_id).keys() == {"mask"}
-    np.testing.assert_array_equal(data.maps(image_id)["mask"], tiny_data.dataset.mask(image_id))
+    np.testing.assert_array_equal(data.maps(image_id)["mask"], tiny_training.dataset.mask(image_id))
 
 
 @pytest.mark.parametrize("name", ["scribble", "pseudo_label", *DISTANCES])
-def test_a_store_that_is_not_given_is_named(tiny_data, all_terms, name):
+def test_a_store_that_is_not_given_is_named(tiny_training, all_terms, name):
     with pytest.raises(ValueError, match=f"reads {name} maps; give their store"):
-        tiny_data.open(all_terms, **{name: None})
+        tiny_training.open(all_terms, **{name: None})
 
 
 @pytest.mark.parametrize(("name", "given"), [("scribble", 1), ("pseudo_label", 6)])
-def test_distances_of_another_exponent_are_refused(tiny_data, all_terms, name, given):
-    path = tiny_data.write_distances(name, given)
+def test_distances_of_another_exponent_are_refused(tiny_training, all_terms, name, given):
+    path = tiny_training.write_distances(name, given)
     wanted = {"scribble": 2, "pseudo_label": 7}[name]
     with pytest.raises(ValueError, match=rf"exponent = {given}\.0, expected {wanted}\.0") as error:
-        tiny_data.open(all_terms, **{f"{name}_distance": path})
+        tiny_training.open(all_terms, **{f"{name}_distance": path})
     assert str(path) in str(error.value)
 
 
 @pytest.mark.parametrize(
     ("name", "kind"), [("scribble", "scribbles"), ("pseudo_label", "pseudo_labels")]
 )
-def test_distances_of_other_labels_are_refused(tiny_data, all_terms, name, kind):
-    maps = tiny_data.maps(name)
+def test_distances_of_other_labels_are_refused(tiny_training, all_terms, name, kind):
+    maps = tiny_training.maps(name)
     maps["image_5"][0, 0] ^= 1
-    changed = tiny_data.write_store(f"changed_{name}", kind, maps)
+    changed = tiny_training.write_store(f"changed_{name}", kind, maps)
     with pytest.raises(ValueError, match=f"{name}_distance_.*made with source {kind} = .*again"):
-        tiny_data.open(all_terms, **{name: changed})
+        tiny_training.open(all_terms, **{name: changed})
 
 
 @pytest.mark.parametrize(
@@ -93,35 +93,35 @@ def test_distances_of_other_labels_are_refused(tiny_data, all_terms, name, kind)
         ("scribble", "scribble_distance"),
     ],
 )
-def test_a_store_of_another_kind_is_refused(tiny_data, all_terms, name, given):
+def test_a_store_of_another_kind_is_refused(tiny_training, all_terms, name, given):
     with pytest.raises(ValueError, match=r"\.h5: expected a store of \w+, found one of \w+"):
-        tiny_data.open(all_terms, **{name: tiny_data.paths[given]})
+        tiny_training.open(all_terms, **{name: tiny_training.paths[given]})
 
 
-def test_an_image_without_a_map_is_named(tiny_data):
+def test_an_image_without_a_map_is_named(tiny_training):
     method = parse_method({"pseudo_label": 1}, "method")
-    maps = tiny_data.maps("pseudo_label")
+    maps = tiny_training.maps("pseudo_label")
     del maps["image_3"]
-    path = tiny_data.write_store("incomplete", "pseudo_labels", maps)
+    path = tiny_training.write_store("incomplete", "pseudo_labels", maps)
     with pytest.raises(ValueError, match=r"incomplete\.h5: holds no map for image 'image_3'"):
-        tiny_data.open(method, pseudo_label=path).check()
+        tiny_training.open(method, pseudo_label=path).check()
 
 
-def test_a_map_of_another_size_is_named(tiny_data):
+def test_a_map_of_another_size_is_named(tiny_training):
     method = parse_method({"pseudo_label": 1}, "method")
-    maps = tiny_data.maps("pseudo_label")
+    maps = tiny_training.maps("pseudo_label")
     maps["image_3"] = maps["image_3"][:-1]
-    data = tiny_data.open(
-        method, pseudo_label=tiny_data.write_store("cropped", "pseudo_labels", maps)
+    data = tiny_training.open(
+        method, pseudo_label=tiny_training.write_store("cropped", "pseudo_labels", maps)
     )
     for use in (data.check, lambda: data.maps("image_3")):
         with pytest.raises(ValueError, match=r"cropped\.h5: the .* of image_3 has shape"):
             use()
 
 
-def test_images_without_any_label_are_counted(tiny_data, all_terms):
-    data = tiny_data.open(all_terms)
-    ids = tiny_data.dataset.splits["train"]
+def test_images_without_any_label_are_counted(tiny_training, all_terms):
+    data = tiny_training.open(all_terms)
+    ids = tiny_training.dataset.splits["train"]
     assert count_without_label(data.stores["scribble"], ids) == 2
     assert count_without_label(data.stores["scribble"], ids[1:]) == 1
     assert count_without_label(data.stores["pseudo_label"], ids) == 0
@@ -130,10 +130,10 @@ def test_images_without_any_label_are_counted(tiny_data, all_terms):
 # --- crops --------------------------------------------------------------------------------------
 
 
-def test_crops_depend_on_seed_epoch_and_index_alone(tiny_data, every_map):
+def test_crops_depend_on_seed_epoch_and_index_alone(tiny_training, every_map):
     items = [(epoch, index) for epoch in range(3) for index in range(8)]
-    in_order = {item: crops(tiny_data.open(every_map))[item] for item in items}
-    other = crops(tiny_data.open(every_map))
+    in_order = {item: crops(tiny_training.open(every_map))[item] for item in items}
+    other = crops(tiny_training.open(every_map))
     for index in np.random.default_rng(0).permutation(len(items)):
         torch.rand(3), np.random.rand(3)
         assert equal(other[items[index]], in_order[items[index]])
@@ -142,14 +142,14 @@ def test_crops_depend_on_seed_epoch_and_index_alone(tiny_data, every_map):
         assert not equal(in_order[epoch, index], crops(other.data, seed=1)[epoch, index])
 
 
-def test_two_images_of_one_epoch_are_drawn_differently(tiny_data, every_map):
-    dataset = crops(tiny_data.open(every_map))
+def test_two_images_of_one_epoch_are_drawn_differently(tiny_training, every_map):
+    dataset = crops(tiny_training.open(every_map))
     places = {dataset[0, index]["valid"].numpy().tobytes() for index in range(8)}
     assert len(places) > 4
 
 
-def test_samples_hold_what_the_method_reads(tiny_data, all_terms):
-    sample = crops(tiny_data.open(all_terms))[0, 0]
+def test_samples_hold_what_the_method_reads(tiny_training, all_terms):
+    sample = crops(tiny_training.open(all_terms))[0, 0]
     assert sample.keys() == {"image", "scribble", "pseudo_label", *DISTANCES, "valid"}
     assert sample.pop("image").shape == (3, CROP_SIZE, CROP_SIZE)
     assert {(value.dtype, tuple(value.shape)) for value in sample.values()} == {
@@ -167,8 +167,8 @@ def small_crops(data: TrainingData, num_images: int = 4) -> dict[str, torch.Tens
     return {name: torch.stack([sample[name] for sample in samples]) for name in samples[0]}
 
 
-def test_padding_is_unlabelled_and_far_from_everything(tiny_data, every_map):
-    batch = small_crops(tiny_data.open(every_map), 8)
+def test_padding_is_unlabelled_and_far_from_everything(tiny_training, every_map):
+    batch = small_crops(tiny_training.open(every_map), 8)
     padded = batch["valid"] == 0
     assert (padded.flatten(1).float().mean(dim=1) > 0.3).all()
     assert not padded.flatten(1).all(dim=1).any()
@@ -200,8 +200,8 @@ def term_and_gradients(name: str, method: Method, batch: dict[str, torch.Tensor]
 
 
 @pytest.mark.parametrize("name", sorted(LOSS_TERMS))
-def test_padding_has_no_influence_on_any_term(tiny_data, every_map, name):
-    batch = small_crops(tiny_data.open(every_map), 8)
+def test_padding_has_no_influence_on_any_term(tiny_training, every_map, name):
+    batch = small_crops(tiny_training.open(every_map), 8)
     loss, of_logits, of_feature, small = term_and_gradients(name, every_map, batch, 0)
     assert loss > 0
     assert 0 < small.sum() < small.numel()
@@ -250,10 +250,10 @@ def test_the_sampler_gives_the_epoch_that_it_was_set_to():
         assert len(sampler) == 3
 
 
-def test_the_crop_of_an_image_is_drawn_from_its_own_stream(tiny_data, every_map):
+def test_the_crop_of_an_image_is_drawn_from_its_own_stream(tiny_training, every_map):
     """An augmentation drawn by hand from (seed, epoch, index) places the valid pixels alike."""
-    dataset = crops(tiny_data.open(every_map), seed=4)
-    height, width = tiny_data.dataset.size("image_6")
+    dataset = crops(tiny_training.open(every_map), seed=4)
+    height, width = tiny_training.dataset.size("image_6")
     draw = draw_augmentation(
         np.random.default_rng([4, 9, 6]), height, width, **dataset.augmentation
     )
