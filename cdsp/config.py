@@ -348,11 +348,17 @@ class Config:
         """Check what one section says of another.
 
         Raises:
-            ValueError: a name that another section does not define, or that is no folder name.
+            ValueError: a name that another section does not define, or that is no folder name; a
+                table with an empty list.
         """
         for section in ("datasets", "pseudo_labels", "methods", "evaluation", "tables"):
             for name in getattr(self, section):
                 check_image_id(name, section)
+                if " " in name:
+                    raise ValueError(
+                        f"{section}: {name!r} names folders and stands in commands; write it "
+                        "without spaces"
+                    )
         if "none" in self.pseudo_labels:
             raise ValueError("pseudo_labels: 'none' means no pseudo-labels; choose another name")
         _known(self.dataset, self.datasets, "dataset")
@@ -362,11 +368,13 @@ class Config:
             self.method(name)
         for name, table in self.tables.items():
             where = f"tables.{name}"
+            for kind in ("methods", "networks", "scribbles", "pseudo_labels", "seeds"):
+                if not getattr(table, kind):
+                    raise ValueError(f"{where}.{kind}: the list is empty; name at least one")
+                _unique(getattr(table, kind), f"{where}.{kind}")
             for kind in ("methods", "pseudo_labels"):
-                names = getattr(table, kind)
-                for item in names:
+                for item in getattr(table, kind):
                     _known(item, getattr(self, kind), f"{where}.{kind}")
-                _unique(names, f"{where}.{kind}")
             _known(table.protocol, self.evaluation, f"{where}.protocol")
             for item in table.scribbles:
                 if Degradation.parse(item).name != item:
@@ -375,7 +383,6 @@ class Config:
                     )
             for item in table.networks:
                 self.segmentation_settings(item)
-            _unique(table.seeds, f"{where}.seeds")
 
     def dataset_settings(self, name: str) -> ShapesSettings | FolderSettings:
         """The settings of a data set; its key `source` tells of which kind.

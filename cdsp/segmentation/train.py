@@ -203,9 +203,10 @@ class Trainer:
                 while self.epoch < self.settings.epochs:
                     self.log.append(self._train_epoch(bar))
                     self.epoch += 1
-                    save_tensors(state, self._state())
+                    # The log first: killed between the two, its last epoch is trained again.
                     lines = "".join(json.dumps(record) + "\n" for record in self.log)
                     write_text(folder / "log.jsonl", lines)
+                    save_tensors(state, self._state())
             write_network(
                 weights,
                 NetworkCheckpoint(

@@ -135,7 +135,8 @@ def test_crops_depend_on_seed_epoch_and_index_alone(tiny_training, every_map):
     in_order = {item: crops(tiny_training.open(every_map))[item] for item in items}
     other = crops(tiny_training.open(every_map))
     for index in np.random.default_rng(0).permutation(len(items)):
-        torch.rand(3), np.random.rand(3)
+        torch.rand(3)  # neither this generator
+        np.random.rand(3)  # nor this one has a say
         assert equal(other[items[index]], in_order[items[index]])
     for epoch, index in items:
         assert not equal(in_order[epoch, index], in_order[(epoch + 1) % 3, index])

@@ -1,4 +1,4 @@
-"""The workflow as a user runs it: in a folder of its own, with the `snakemake` of this environment."""
+"""The workflow as a user runs it: `snakemake`, in a folder of its own."""
 
 import fcntl
 import json
@@ -19,12 +19,14 @@ import pytest
 import yaml
 from PIL import Image
 
+from cdsp.config import parse_config
+
 pytest.importorskip("snakemake")
 
 ROOT = Path(__file__).parents[2]
 TINY = Path(__file__).with_name("tiny.yaml")
 RULE_FILES = sorted((ROOT / "workflow/rules").glob("*.smk"))
-CONFIGURATIONS = [ROOT / "config.yaml", *sorted((ROOT / "configs").glob("*.yaml")), TINY]
+CONFIGURATIONS = [ROOT / "config.yaml", *sorted((ROOT / "configs").glob("*.yaml"))]
 BIN = Path(sys.executable).parent
 NETWORK = "deeplabv3plus-mobilenet_v2"
 STAGES = (
@@ -133,7 +135,7 @@ def test_each_stage_has_one_name(stage):
     rules = re.findall(r"^rule (\w+):", text, flags=re.MULTILINE)
     assert rules
     assert all(name.startswith(stage) for name in rules)
-    assert {name for name in re.findall(r'"cdsp (\w+) ', text)} == {stage}
+    assert set(re.findall(r'"cdsp (\w+) ', text)) == {stage}
     assert (ROOT / f"cdsp/{stage}").is_dir() or (ROOT / f"cdsp/{stage}.py").is_file()
     assert (ROOT / f"tests/{stage}").is_dir()
 
@@ -197,6 +199,24 @@ def test_a_mistyped_key_ends_in_a_message(tmp_path):
         assert len(printed) < 2000
 
 
+@pytest.mark.parametrize("section", ["datasets", "pseudo_labels", "methods", "evaluation"])
+def test_a_name_that_a_shell_would_split_is_refused(section):
+    def add(configuration: dict[str, Any]) -> None:
+        configuration[section]["my own"] = next(iter(configuration[section].values()))
+
+    with pytest.raises(ValueError, match=rf"{section}: 'my own' .* without spaces"):
+        parse_config(changed(add))
+
+
+@pytest.mark.parametrize("kind", ["methods", "networks", "scribbles", "pseudo_labels", "seeds"])
+def test_a_table_without_rows_is_refused(kind):
+    def clear(configuration: dict[str, Any]) -> None:
+        configuration["tables"]["table1"][kind] = []
+
+    with pytest.raises(ValueError, match=rf"tables\.table1\.{kind}: the list is empty"):
+        parse_config(changed(clear))
+
+
 # --- a whole run --------------------------------------------------------------------------------
 
 
@@ -206,7 +226,7 @@ def test_a_table_is_made_from_nothing(project):
     assert table["method"].tolist() == configuration["tables"]["table1"]["methods"]
     assert set(table["dataset"]) == {"tiny"}
     assert set(table["num_seeds"]) == {1}
-    assert table["miou_mean"].between(0, 100).all()
+    assert all(0 <= score <= 100 for score in table["miou_mean"].tolist())
     markdown = (project / "results/table1.md").read_text()
     for method, score in zip(table["method"], table["miou_mean"], strict=True):
         assert re.search(rf"^\| {method} .* {score:.2f} ", markdown, flags=re.MULTILINE)
@@ -223,7 +243,7 @@ def test_every_job_leaves_a_log_and_its_costs(project):
     assert len(benchmarks) == len(set(benchmarks)) >= 18
     assert all((project / path).is_file() for path in logs)
     for path in benchmarks:
-        assert (pd.read_csv(project / path, sep="\t")["s"] > 0).all()
+        assert min(pd.read_csv(project / path, sep="\t")["s"].tolist()) > 0
 
 
 def test_runs_are_found_by_their_names(project):
@@ -260,12 +280,13 @@ def change_exponent(configuration: dict[str, Any]) -> None:
     configuration["methods"]["cdsp"]["pseudo_label_distance"]["exponent"] = 6
 
 
-def reverse_methods(configuration: dict[str, Any]) -> None:
+def reorder_methods(configuration: dict[str, Any]) -> None:
     configuration["tables"]["table1"]["methods"].reverse()
 
 
-def drop_a_method(configuration: dict[str, Any]) -> None:
+def drop_a_method_and_an_image(configuration: dict[str, Any]) -> None:
     configuration["tables"]["table1"]["methods"].remove("pseudo_label_only")
+    configuration["panel_images"] = 1
 
 
 def change_what_is_not_used(configuration: dict[str, Any]) -> None:
@@ -291,10 +312,9 @@ def change_the_protocol(configuration: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
-        (lambda configuration: None, set()),
         (change_what_is_not_used, set()),
-        (reverse_methods, REPORTING),
-        (drop_a_method, REPORTING),
+        (reorder_methods, REPORTING),
+        (drop_a_method_and_an_image, REPORTING),
         (weigh_lorm, REPORTING | {("segmentation", *CDSP), ("evaluation", *CDSP, "quick")}),
         (
             change_exponent,
@@ -317,6 +337,15 @@ def test_a_change_remakes_what_depends_on_it_alone(project, tmp_path, change, ex
     printed = snakemake(project, "--dry-run", "results/table1.csv", "--configfile", path)
     assert planned(printed) == expected
     assert ("Nothing to be done" in printed) == (not expected)
+
+
+def test_the_same_command_again_does_nothing(project):
+    weights = sorted((project / "results").rglob("weights.pt"))
+    before = [path.stat().st_mtime_ns for path in weights]
+    assert len(weights) == 5
+    printed = snakemake(project, "--cores", "2", "results/table1.csv")
+    assert "Nothing to be done" in printed
+    assert [path.stat().st_mtime_ns for path in weights] == before
 
 
 # --- accidents ----------------------------------------------------------------------------------

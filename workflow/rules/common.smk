@@ -161,6 +161,13 @@ def panel_runs(wildcards):
     ]
 
 
+def panel_weights(wildcards):
+    return [
+        f"{STAGES}/segmentation/{run.folder}/weights.pt"
+        for run in panel_runs(wildcards)
+    ]
+
+
 def panel_stores(wildcards):
     table = CONFIG.tables[wildcards.table]
     stores = {}

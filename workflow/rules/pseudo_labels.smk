@@ -21,6 +21,8 @@ rule pseudo_labels_classifier:
         RECIPE_LOG.format(rule="pseudo_labels_classifier") + ".log",
     benchmark:
         RECIPE_BENCHMARK.format(rule="pseudo_labels_classifier")
+    # First of all that could start: most of the runs wait for it.
+    priority: 1
     conda:
         "../../envs/cdsp.yaml"
     threads:

@@ -17,20 +17,18 @@ rule reporting_table:
     conda:
         "../../envs/cdsp.yaml"
     params:
+        metrics=table_metrics,  # here for their order, which is that of the rows
         quality=lambda wildcards, input: " ".join(
             f"--quality {path}" for path in input.quality
         ),
     shell:
-        "cdsp reporting table {input.metrics} {params.quality} --output {output.csv} > {log} 2>&1"
+        "cdsp reporting table {params.metrics} {params.quality} --output {output.csv} > {log} 2>&1"
 
 
 rule reporting_panel:
     input:
         dataset=rules.dataset.output,
-        weights=lambda wildcards: [
-            f"{STAGES}/segmentation/{run.folder}/weights.pt"
-            for run in panel_runs(wildcards)
-        ],
+        weights=panel_weights,
         stores=lambda wildcards: list(panel_stores(wildcards).values()),
     output:
         f"{STAGES}/{{table}}.png",
@@ -42,13 +40,14 @@ rule reporting_panel:
     resources:
         gpu=GPU,
     params:
+        weights=panel_weights,  # here for their order, which is that of the columns
         stores=lambda wildcards: as_options(panel_stores(wildcards)),
         number=CONFIG.panel_images,
         settings=lambda wildcards: settings_json(
             CONFIG.evaluation[CONFIG.tables[wildcards.table].protocol]
         ),
     shell:
-        "cdsp reporting panel {input.weights} --dataset {input.dataset} {params.stores}"
+        "cdsp reporting panel {params.weights} --dataset {input.dataset} {params.stores}"
         " --num-images {params.number} --settings {params.settings:q} --output {output} > {log} 2>&1"
 
 
