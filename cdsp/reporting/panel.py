@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -70,7 +71,7 @@ def draw_panel(
         if name in stores:
             exponent = stores[name].parameters["exponent"]
             maps = [stores[name][image_id] for image_id in ids]
-            columns.append((f"{title}\nλ = {exponent:g}", maps))
+            columns.append((f"{title} λ = {exponent:g}", maps))
     for path in progress(weights, "predicting the panel"):
         checkpoint = read_network(path, "segmentor")
         network = checkpoint.network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -113,7 +114,7 @@ def _figure(
         figure = Figure(figsize=(size * len(columns), height), layout="constrained")
         axes = figure.subplots(len(ids), len(columns), squeeze=False)
         for column, (title, pictures) in enumerate(columns):
-            axes[0, column].set_title(title.replace("_", " "))
+            axes[0, column].set_title(textwrap.fill(title.replace("_", " "), 17))
             for row, picture in enumerate(pictures):
                 axes[row, column].imshow(picture, cmap="viridis", vmin=0, vmax=255)
         for row, image_id in enumerate(ids):

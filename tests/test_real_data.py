@@ -1,0 +1,116 @@
+"""On real photographs: the folder that CDSP_REAL_DATA names, with voc_animals/ in VOC layout."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cdsp.dataset.prepare import describe_folder
+from cdsp.distance_maps import make_distance_maps
+from cdsp.scribbles.degrade import Degradation
+from cdsp.scribbles.labels import degrade_scribbles, read_image_classes, simulate_scribbles
+from cdsp.store import LabelStore
+
+FOLDER = Path(os.environ.get("CDSP_REAL_DATA", "")) / "voc_animals"
+
+pytestmark = pytest.mark.skipif(
+    not ("CDSP_REAL_DATA" in os.environ and FOLDER.is_dir()),
+    reason="set CDSP_REAL_DATA to a folder that holds voc_animals/ to run this",
+)
+
+VOC_CLASSES = [
+    "background",
+    "aeroplane",
+    "bicycle",
+    "bird",
+    "boat",
+    "bottle",
+    "bus",
+    "car",
+    "cat",
+    "chair",
+    "cow",
+    "diningtable",
+    "dog",
+    "horse",
+    "motorbike",
+    "person",
+    "pottedplant",
+    "sheep",
+    "sofa",
+    "train",
+    "tvmonitor",
+]
+
+
+@pytest.fixture(scope="module")
+def photographs(tmp_path_factory):
+    """Thirty training and five validation photographs, by links to the real ones."""
+    root = tmp_path_factory.mktemp("photographs")
+    for name in ("JPEGImages", "SegmentationClassAug"):
+        (root / name).symlink_to(FOLDER / name)
+    lists = root / "ImageSets" / "SegmentationAug"
+    lists.mkdir(parents=True)
+    for split, number in (("train", 30), ("val", 5)):
+        source = FOLDER / "ImageSets" / "SegmentationAug" / f"{split}.txt"
+        ids = source.read_text().split()
+        (lists / f"{split}.txt").write_text("\n".join(ids[:: len(ids) // number][:number]))
+    return describe_folder(root, "photographs", tuple(VOC_CLASSES), root / "dataset.json")
+
+
+@pytest.fixture(scope="module")
+def scribbles(photographs, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("scribbles")
+    simulate_scribbles(photographs, folder / "strokes.jsonl", coverage=0.03, seed=0)
+    for name in ("full", "shrink-0.5", "drop-0.5"):
+        degrade_scribbles(
+            folder / "strokes.jsonl",
+            Degradation.parse(name),
+            folder / name,
+            drop_background=False,
+            min_per_image=0,
+            seed=0,
+        )
+    return folder
+
+
+def test_strokes_label_the_right_three_percent(photographs, scribbles):
+    store = LabelStore(scribbles / "full" / "labels.h5", "scribbles")
+    labelled = wrong = total = 0
+    for image_id in store:
+        label, mask = store[image_id], photographs.mask(image_id)
+        known = (label != 255) & (mask != 255)
+        labelled, total = labelled + (label != 255).sum(), total + label.size
+        wrong += (label != mask)[known].sum()
+    assert 0.02 < labelled / total < 0.04
+    assert wrong / labelled < 0.01
+
+
+def test_degraded_strokes_label_less_and_name_no_new_class(photographs, scribbles):
+    full = LabelStore(scribbles / "full" / "labels.h5")
+    classes = read_image_classes(scribbles / "full" / "image_classes.json")
+    for name in ("shrink-0.5", "drop-0.5"):
+        degraded = LabelStore(scribbles / name / "labels.h5")
+        remaining = read_image_classes(scribbles / name / "image_classes.json")
+        ratio = sum((degraded[i] != 255).sum() for i in full) / sum(
+            (full[i] != 255).sum() for i in full
+        )
+        assert 0.3 < ratio < 0.9
+        assert all(set(remaining[i]) <= set(classes[i]) for i in full)
+        if name.startswith("shrink"):
+            assert remaining == classes
+    for image_id, present in classes.items():
+        mask = photographs.mask(image_id)
+        assert present == [c for c in np.unique(mask).tolist() if c not in (0, 255)]
+
+
+def test_distance_maps_of_photographs(scribbles, tmp_path):
+    source = scribbles / "full" / "labels.h5"
+    make_distance_maps(source, 2, tmp_path / "distances.h5")
+    distances, labels = LabelStore(tmp_path / "distances.h5"), LabelStore(source)
+    for image_id in labels:
+        label = labels[image_id]
+        foreground = (label != 0) & (label != 255)
+        assert (distances[image_id][foreground] == 255).all()
+        assert distances[image_id].shape == label.shape
