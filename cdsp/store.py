@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,8 @@ from cdsp.files import atomic_path, canonical_json
 
 FORMAT = "cdsp-label-store"
 VERSION = 1
+SPARE_BYTES = 64 * 2**20
+"""What must stay free on the disk while a store is written: more than HDF5 holds back in memory."""
 
 
 def write_store(
@@ -42,6 +45,9 @@ def write_store(
         kind: what the maps are, such as "scribbles" or "distance_maps".
         parameters: the settings that made them, JSON-able.
         sources: name of each input store → its digest.
+
+    Raises:
+        OSError: the disk is full, or will be before the file can be closed.
     """
     content = hashlib.sha256()
     with (
@@ -50,6 +56,7 @@ def write_store(
     ):
         for image_id, array, attributes in maps:
             assert array.dtype == np.uint8
+            _require_space(path, array.nbytes)
             # Without chunks HDF5 cannot compress; empty arrays can have none.
             compression: dict[str, Any] = (
                 {"compression": "gzip", "compression_opts": 4, "shuffle": True}
@@ -73,6 +80,16 @@ def write_store(
         file.attrs["version"] = VERSION
         file.attrs["header"] = canonical_json(header)
         file.attrs["digest"] = content.hexdigest()[:16]
+
+
+def _require_space(path: Path, num_bytes: int) -> None:
+    """Stop while there is room to close the file: on a full disk the HDF5 library crashes."""
+    free = shutil.disk_usage(path.parent).free
+    if free < num_bytes + SPARE_BYTES:
+        raise OSError(
+            f"{path}: cannot be written: {free / 2**20:.0f} MiB are free, and "
+            f"{SPARE_BYTES // 2**20} MiB must remain; free some space and run the stage again"
+        )
 
 
 class LabelStore:

@@ -127,7 +127,13 @@ def load_backbone_weights(backbone: nn.Module, name: str, source: str) -> None:
         return
     if source == "imagenet":
         weights = torchvision_models.get_model_weights(name).IMAGENET1K_V1  # type: ignore[attr-defined]
-        state = weights.get_state_dict(progress=False, check_hash=True)
+        try:
+            state = weights.get_state_dict(progress=False, check_hash=True)
+        except (OSError, RuntimeError) as error:  # no network, or a hash that is not the file's
+            raise ValueError(
+                f"the ImageNet weights of {name} could not be fetched ({error}); give the path of "
+                "a file instead of 'imagenet', or 'none'"
+            ) from error
     else:
         state = read_checkpoint(Path(source))
     wanted = backbone.state_dict()

@@ -62,7 +62,11 @@ def write_network(path: Path, checkpoint: NetworkCheckpoint) -> None:
 def save_tensors(path: Path, value: dict[str, Any]) -> None:
     """`torch.save`, atomically."""
     with atomic_path(path) as temporary, temporary.open("wb") as file:
-        torch.save(value, file)  # to an open file: the temporary name must not enter the bytes
+        try:
+            torch.save(value, file)  # to an open file: the temporary name must not enter the bytes
+        except RuntimeError as error:  # what torch makes of a full disk
+            reason = str(error).splitlines()[0]
+            raise OSError(f"{path}: cannot be written ({reason}); is the disk full?") from error
 
 
 def read_network(path: Path, kind: str) -> NetworkCheckpoint:

@@ -8,6 +8,7 @@ from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from operator import getitem
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import h5py
@@ -299,3 +300,18 @@ assert store["a 2.x"].tobytes() == wanted
         path.resolve(),
     )
     assert result.returncode == 0, result.stderr
+
+
+def test_a_disk_that_fills_up_ends_in_a_message_and_keeps_what_was_there(tmp_path, monkeypatch):
+    path = tmp_path / "maps.h5"
+    write_store(path, [("a", np.zeros((4, 4), np.uint8), {})], kind="k", parameters={}, sources={})
+    before = path.read_bytes()
+    free = iter([2**30, 2**20])
+    monkeypatch.setattr(
+        "cdsp.store.shutil.disk_usage", lambda folder: SimpleNamespace(free=next(free))
+    )
+    maps = ((name, np.ones((4, 4), np.uint8), {}) for name in "bcd")
+    with pytest.raises(OSError, match=r"maps\.h5: cannot be written: 1 MiB are free"):
+        write_store(path, maps, kind="k", parameters={}, sources={})
+    assert path.read_bytes() == before
+    assert [entry.name for entry in tmp_path.iterdir()] == ["maps.h5"]
