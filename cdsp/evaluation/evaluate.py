@@ -23,6 +23,7 @@ from cdsp.files import (
     read_image,
     write_json,
     write_label,
+    write_text,
 )
 from cdsp.metrics import confusion_matrix, scores
 from cdsp.networks.checkpoint import read_network
@@ -127,7 +128,8 @@ def predict(
     Args:
         images: photographs of any size and common format.
         weights: the network's file.
-        output: folder for ``<name>.png`` and ``<name>_overlay.jpg``.
+        output: folder for ``<name>.png`` and ``<name>_overlay.jpg``, and ``classes.txt``, which
+            names the indices.
         settings: the protocol.
         device: where to compute.
 
@@ -144,6 +146,8 @@ def predict(
         read_image(path)
     checkpoint = read_network(weights, "segmentor")
     network = checkpoint.network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    lines = (f"{index} {name}\n" for index, name in enumerate(checkpoint.classes))
+    write_text(output / "classes.txt", "".join(lines))
     for path in progress(images, "predicting"):
         image = read_image(path)
         probability = predict_probabilities(network, image, settings, device)

@@ -152,8 +152,12 @@ def test_photographs_of_any_size_and_mode_are_segmented(photographs, tiny_weight
     names = {
         name for path in photographs for name in (f"{path.stem}.png", f"{path.stem}_overlay.jpg")
     }
-    assert {path.name for path in output.iterdir()} == names
-    network = read_network(tiny_weights, "segmentor").network
+    assert {path.name for path in output.iterdir()} == names | {"classes.txt"}
+    checkpoint = read_network(tiny_weights, "segmentor")
+    lines = (output / "classes.txt").read_text().splitlines()
+    assert lines[0] == "0 background"
+    assert [line.split(" ", 1)[1] for line in lines] == list(checkpoint.classes)
+    network = checkpoint.network
     for path in photographs:
         with Image.open(path) as file:
             image = np.array(file.convert("RGB"))
