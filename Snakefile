@@ -34,3 +34,9 @@ rule all:
     default_target: True
     input:
         expand("results/{table}.csv", table=CONFIG.tables),
+
+
+# Every network of every table, without evaluation: for photographs that have no masks at all.
+rule networks:
+    input:
+        all_weights,

@@ -33,7 +33,9 @@ app = typer.Typer(
     add_completion=False,
 )
 dataset_app = typer.Typer(help="Make or verify a data set in VOC layout.", no_args_is_help=True)
-scribbles_app = typer.Typer(help="Simulate, degrade and rasterise strokes.", no_args_is_help=True)
+scribbles_app = typer.Typer(
+    help="Simulate, import, degrade and rasterise strokes.", no_args_is_help=True
+)
 pseudo_labels_app = typer.Typer(
     help="Classifier → class activation maps → pseudo-labels.", no_args_is_help=True
 )
@@ -86,7 +88,9 @@ def settings_command(
     stages: dict[str, type] = {
         "dataset.shapes": config.ShapesSettings,
         "dataset.folder": config.FolderSettings,
-        "scribbles.simulate": config.SimulationSettings,
+        "dataset.scribblesup": config.ScribbleSupSettings,
+        "scribbles.simulated": config.SimulationSettings,
+        "scribbles.annotations": config.AnnotationSettings,
         "scribbles.degrade": config.DegradationSettings,
         "pseudo_labels.classifier": config.ClassifierSettings,
         "pseudo_labels.cams": config.CamSettings,
@@ -127,7 +131,48 @@ def dataset_folder(
     from cdsp.dataset.prepare import describe_folder
 
     parsed = _settings(FolderSettings, settings)
-    describe_folder(Path(parsed.path), name, parsed.classes, output)
+    describe_folder(Path(parsed.path), name, parsed.classes, output, parsed.colours)
+
+
+@dataset_app.command("scribblesup")
+def dataset_scribblesup(
+    output: OutputFile,
+    name: Annotated[str, typer.Option(help="As the results folder is to call it.")] = "scribblesup",
+    settings: SettingsOption = "{}",
+    archives: Annotated[
+        Path | None, typer.Option("--from", help="Folder of archives downloaded before.")
+    ] = None,
+) -> None:
+    """Download and build PASCAL VOC 2012 + SBD with the strokes of ScribbleSup, or verify it."""
+    from cdsp.config import ScribbleSupSettings
+    from cdsp.dataset.scribblesup import make_scribblesup
+
+    parsed = _settings(ScribbleSupSettings, settings)
+    if archives is None and parsed.archives is not None:
+        archives = Path(parsed.archives)
+    make_scribblesup(Path(parsed.path), name, output, local=archives)
+
+
+@dataset_app.command("check")
+def dataset_check(
+    folder: Annotated[Path, typer.Argument(help="Folder with JPEGImages/ and what goes with it.")],
+    classes: Annotated[
+        str, typer.Option(help="Names, with commas, background first; empty: as the files say.")
+    ] = "",
+    annotations: Annotated[
+        Path | None, typer.Option(help="File or folder of annotations; Scribbles/ if left out.")
+    ] = None,
+    width: Annotated[float, typer.Option(help="Of strokes whose file does not say it.")] = 3.0,
+    picture: Annotated[Path, typer.Option(help="PNG of a few annotated images.")] = Path(
+        "check.png"
+    ),
+) -> None:
+    """Say what a folder of your own holds, what is wrong with it, and show a few images."""
+    from cdsp.check import check_folder
+
+    names = tuple(name.strip() for name in classes.split(",") if name.strip())
+    if check_folder(folder, names, annotations, width=width, picture=picture):
+        raise typer.Exit(1)
 
 
 @scribbles_app.command("simulate")
@@ -144,6 +189,28 @@ def scribbles_simulate(
     simulate_scribbles(read_dataset(dataset), output, **parsed)
 
 
+@scribbles_app.command("import")
+def scribbles_import(
+    dataset: DatasetOption,
+    output: OutputFile,
+    path: Annotated[
+        Path | None,
+        typer.Argument(help="File or folder of annotations; left out: as the settings say."),
+    ] = None,
+    settings: SettingsOption = "{}",
+) -> None:
+    """Take strokes that people drew: ScribbleSup, PNG, labelme, CVAT, Label Studio, tag lists."""
+    from cdsp.config import AnnotationSettings
+    from cdsp.dataset.voc_layout import read_dataset
+    from cdsp.scribbles.imported import import_strokes
+
+    parsed = _settings(AnnotationSettings, settings)
+    described = read_dataset(dataset)
+    if path is None:
+        path = Path(parsed.path) if parsed.path else described.root / "Scribbles"
+    import_strokes(described, path, output, width=parsed.width)
+
+
 @scribbles_app.command("degrade")
 def scribbles_degrade(
     strokes: Annotated[Path, typer.Argument(help="Strokes file (strokes.jsonl).")],
@@ -152,16 +219,22 @@ def scribbles_degrade(
         str,
         typer.Option(help="full, shrink-<ratio> or drop-<ratio>; the ratio is what is removed."),
     ] = "full",
+    dataset: Annotated[
+        Path | None,
+        typer.Option(help="dataset.json of the data set; needed where there are boxes."),
+    ] = None,
     settings: SettingsOption = "{}",
 ) -> None:
-    """Shrink or drop strokes, rasterise what remains and list the classes it names."""
+    """Shrink or drop annotations, make labels of what remains and list the classes it names."""
     from cdsp.config import DegradationSettings
+    from cdsp.dataset.voc_layout import read_dataset
     from cdsp.scribbles.degrade import Degradation
     from cdsp.scribbles.labels import degrade_scribbles
     from cdsp.settings import settings_dict
 
     parsed = settings_dict(_settings(DegradationSettings, settings))
-    degrade_scribbles(strokes, Degradation.parse(degradation), output, **parsed)
+    described = None if dataset is None else read_dataset(dataset)
+    degrade_scribbles(strokes, Degradation.parse(degradation), output, dataset=described, **parsed)
 
 
 @pseudo_labels_app.command("classifier")

@@ -39,9 +39,24 @@ class FolderSettings:
         ..., "folder with JPEGImages/, SegmentationClassAug/ and ImageSets/SegmentationAug/"
     )
     classes: tuple[str, ...] = setting(..., "names of all classes; the first is the background")
+    colours: dict[str, tuple[int, int, int]] = setting(
+        {}, "class → red, green, blue, where VOC's colours are not wanted", minimum=0, maximum=255
+    )
 
 
-SOURCES: dict[str, type] = {"shapes": ShapesSettings, "folder": FolderSettings}
+@dataclass(frozen=True)
+class ScribbleSupSettings:
+    """PASCAL VOC 2012 + SBD with the strokes of ScribbleSup, fetched where they are missing."""
+
+    path: str = setting("data/scribblesup", "folder to build it in, or of a copy made by hand")
+    archives: str | None = setting(None, "folder of archives downloaded before, used first")
+
+
+SOURCES: dict[str, type] = {
+    "shapes": ShapesSettings,
+    "folder": FolderSettings,
+    "scribblesup": ScribbleSupSettings,
+}
 """Where a data set comes from → its settings."""
 
 
@@ -53,6 +68,25 @@ class SimulationSettings:
         0.03, "fraction of the pixels to be labelled (ScribbleSup: 0.03)", minimum=0.001, maximum=1
     )
     seed: int = setting(0, "of all random draws", minimum=0)
+
+
+@dataclass(frozen=True)
+class AnnotationSettings:
+    """Strokes that people drew: ScribbleSup XML, PNG, labelme, CVAT or Label Studio exports."""
+
+    path: str | None = setting(
+        None, "folder or file of annotations; none: Scribbles/ in the data set's own folder"
+    )
+    width: float = setting(
+        3.0, "of strokes whose file does not say it, pixels", minimum=0.5, maximum=1000
+    )
+
+
+STROKE_SOURCES: dict[str, type] = {
+    "simulated": SimulationSettings,
+    "annotations": AnnotationSettings,
+}
+"""Where strokes come from → the settings."""
 
 
 @dataclass(frozen=True)
@@ -335,7 +369,7 @@ class Config:
 
     dataset: str = setting(..., "a name of `datasets`")
     datasets: dict[str, Any] = setting(..., "data sets: what each is drawn or read from")
-    scribbles: SimulationSettings = setting(SimulationSettings(), "simulated strokes")
+    scribbles: Any = setting({"source": "simulated"}, "strokes: where they come from")
     degradation: DegradationSettings = setting(DegradationSettings(), "of drop-<ratio>")
     pseudo_labels: dict[str, PseudoLabelSettings] = setting({}, "recipes of pseudo-labels")
     methods: dict[str, Any] = setting(..., "methods: loss terms and their weights")
@@ -364,6 +398,7 @@ class Config:
         _known(self.dataset, self.datasets, "dataset")
         for name in self.datasets:
             self.dataset_settings(name)
+        _ = self.stroke_settings
         for name in self.methods:
             self.method(name)
         for name, table in self.tables.items():
@@ -384,18 +419,22 @@ class Config:
             for item in table.networks:
                 self.segmentation_settings(item)
 
-    def dataset_settings(self, name: str) -> ShapesSettings | FolderSettings:
+    def dataset_settings(self, name: str) -> Any:
         """The settings of a data set; its key `source` tells of which kind.
 
         Raises:
             ValueError: no `source`, an unknown one, or wrong settings for it.
         """
-        where, value = f"datasets.{name}", self.datasets[name]
-        if not isinstance(value, Mapping) or "source" not in value:
-            raise ValueError(f"{where}: the key 'source' is missing ({' or '.join(SOURCES)})")
-        _known(value["source"], SOURCES, f"{where}.source")
-        settings = {key: item for key, item in value.items() if key != "source"}
-        return parse_settings(SOURCES[value["source"]], settings, where)
+        return _parse_source(self.datasets[name], SOURCES, f"datasets.{name}")
+
+    @property
+    def stroke_settings(self) -> Any:
+        """The settings of the strokes; the key `source` tells of which kind.
+
+        Raises:
+            ValueError: no `source`, an unknown one, or wrong settings for it.
+        """
+        return _parse_source(self.scribbles, STROKE_SOURCES, "scribbles")
 
     def method(self, name: str) -> Method:
         """A row of `methods`."""
@@ -434,6 +473,14 @@ class Config:
             )
             runs[run] = None
         return list(runs)
+
+
+def _parse_source(value: Any, sources: dict[str, type], where: str) -> Any:
+    if not isinstance(value, Mapping) or "source" not in value:
+        raise ValueError(f"{where}: the key 'source' is missing ({' or '.join(sources)})")
+    _known(value["source"], sources, f"{where}.source")
+    settings = {key: item for key, item in value.items() if key != "source"}
+    return parse_settings(sources[value["source"]], settings, where)
 
 
 def _known(name: str, known: Mapping[str, Any], where: str) -> None:

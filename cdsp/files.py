@@ -12,7 +12,7 @@ import json
 import os
 import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -113,6 +113,12 @@ def check_image_id(image_id: str, where: str) -> str:
     return image_id
 
 
+def problem_list(where: str, problems: Sequence[str]) -> str:
+    """One message that lists every problem found."""
+    number = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
+    return f"{where}: {number}:\n  " + "\n  ".join(problems)
+
+
 def read_image(path: Path) -> np.ndarray:
     """Read a photograph as (H, W, 3) uint8 RGB, whatever its own colour mode, EXIF upright.
 
@@ -176,8 +182,8 @@ def check_label(label: np.ndarray, num_classes: int, where: str) -> None:
         )
 
 
-def voc_palette() -> list[int]:
-    """The 256-entry PASCAL VOC colour palette, as a flat list of 768 values for PNG files.
+def voc_palette() -> np.ndarray:
+    """The PASCAL VOC colours of 256 class indices, (256, 3) uint8.
 
     Bit k of the class index, counted in groups of three from the lowest, sets bit 7-k//3 of red,
     green and blue in turn.
@@ -188,12 +194,35 @@ def voc_palette() -> list[int]:
         for channel in range(3):
             bit = (indices >> (3 * shift + channel)) & 1
             palette[:, channel] |= (bit << (7 - shift)).astype(np.uint8)
-    return palette.ravel().tolist()
+    return palette
 
 
-def write_label(path: Path, label: np.ndarray) -> None:
-    """Write an (H, W) uint8 label as a palette PNG in VOC colours, atomically."""
+VOC_PALETTE = voc_palette()
+
+
+def class_palette(
+    classes: Sequence[str], colours: Mapping[str, tuple[int, int, int]]
+) -> np.ndarray:
+    """VOC's colours, but for the classes that have one of their own: (256, 3) uint8.
+
+    Args:
+        classes: names in the order of their indices.
+        colours: class → red, green, blue.
+
+    Raises:
+        ValueError: a colour for a class that is not there.
+    """
+    palette = VOC_PALETTE.copy()
+    for name, colour in colours.items():
+        if name not in classes:
+            raise ValueError(f"colours: {name!r} is none of the classes {', '.join(classes)}")
+        palette[classes.index(name)] = colour
+    return palette
+
+
+def write_label(path: Path, label: np.ndarray, palette: np.ndarray = VOC_PALETTE) -> None:
+    """Write an (H, W) uint8 label as a palette PNG, atomically; the palette is (256, 3) uint8."""
     image = Image.fromarray(label)
-    image.putpalette(voc_palette())
+    image.putpalette(palette.ravel().tolist())
     with atomic_path(path) as temporary:
         image.save(temporary, format="PNG")

@@ -67,6 +67,7 @@ def tiny_weights(tiny_data, tmp_path_factory):
             kind="segmentor",
             arguments=arguments,
             classes=tiny_data.dataset.classes,
+            colours={},
             name={"dataset": "tiny", "method": "scribble_only", "seed": 0},
             settings={"epochs": 0},
             network=build_segmentor(**arguments),

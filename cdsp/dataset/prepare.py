@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
+import numpy as np
 
 from cdsp.dataset.shapes import CLASS_NAMES, draw_shape_scene
 from cdsp.dataset.voc_layout import FORMAT, SPLITS, VERSION, Dataset, read_dataset, read_list
 from cdsp.files import (
     atomic_path,
+    check_image_id,
     check_label,
+    class_palette,
     digest,
+    problem_list,
     read_image,
     read_label,
     write_json,
@@ -25,101 +31,203 @@ from cdsp.progress import progress
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 
+logger = logging.getLogger(__name__)
 
-def describe_folder(root: Path, name: str, classes: tuple[str, ...], output: Path) -> Dataset:
+
+@dataclass
+class FolderContent:
+    """What a folder in VOC layout holds.
+
+    Attributes:
+        splits: "train" and "val" → the ids of their lists.
+        images: image id → (file below the folder, height, width), of the listed and readable ones.
+        train_masks: whether the training images have masks.
+        mask_pixels: class index → pixels of it in the masks, and image_counts: masks that show it.
+        problems: all that is wrong, in words.
+    """
+
+    splits: dict[str, list[str]]
+    images: dict[str, tuple[str, int, int]]
+    train_masks: bool
+    mask_pixels: np.ndarray
+    image_counts: np.ndarray
+    problems: list[str]
+
+
+def inspect_folder(root: Path, num_classes: int) -> FolderContent:
+    """Read every listed image and mask of a folder in VOC layout.
+
+    Without ``train.txt`` all images that are not in ``val.txt`` are training images; without
+    ``val.txt`` there are no validation images. Validation images have masks; training images have
+    them all or not at all.
+
+    Args:
+        root: the folder.
+        num_classes: background included; a mask holds the values below it and 255.
+
+    Raises:
+        ValueError: no such folder.
+    """
+    if not root.is_dir():
+        raise ValueError(f"{root}: no such folder")
+    problems: list[str] = []
+    files = _image_files(root / "JPEGImages", problems)
+    splits = _read_splits(root / "ImageSets" / "SegmentationAug", files, problems)
+    without = [name for name in splits["train"] if not _mask_path(root, name).is_file()]
+    train_masks = bool(splits["train"]) and len(without) < len(splits["train"])
+    content = FolderContent(
+        splits,
+        {},
+        train_masks,
+        mask_pixels=np.zeros(256, np.int64),
+        image_counts=np.zeros(256, np.int64),
+        problems=problems,
+    )
+    for split in SPLITS:
+        for image_id in progress(splits[split], f"checking {split} images"):
+            if image_id in content.images:
+                continue
+            try:
+                file = _listed_file(root, files, image_id)
+                height, width = read_image(file).shape[:2]
+                if split == "val" or train_masks:
+                    counts = _check_mask(_mask_path(root, image_id), height, width, num_classes)
+                    content.mask_pixels += counts
+                    content.image_counts += counts > 0
+                content.images[image_id] = (f"JPEGImages/{file.name}", height, width)
+            except ValueError as error:
+                problems.append(str(error))
+    return content
+
+
+def describe_folder(
+    root: Path,
+    name: str,
+    classes: tuple[str, ...],
+    output: Path,
+    colours: Mapping[str, tuple[int, int, int]] | None = None,
+) -> Dataset:
     """Verify a folder in VOC layout and write its `dataset.json`.
 
     Every image and mask is read once, so that hours of training cannot end at a broken file.
 
     Args:
-        root: the folder.
+        root: the folder; see `inspect_folder` for what it may leave out.
         name: as the results folder is to call it.
         classes: names of all classes, the background first.
         output: the `dataset.json` to write.
+        colours: class → (red, green, blue), where it is not VOC's.
 
     Raises:
         ValueError: listing every problem found: missing, broken or wrongly sized files, label
-            values without a class, missing or empty lists, unsafe or repeated ids.
+            values without a class, empty lists, unsafe or repeated ids and classes.
     """
     if not 2 <= len(classes) <= 255:
         raise ValueError(f"{name}: {len(classes)} classes; expected 2 to 255, background included")
-    if not root.is_dir():
-        raise ValueError(f"{root}: no such folder")
-    lists = root / "ImageSets" / "SegmentationAug"
-    splits: dict[str, list[str]] = {}
-    problems: list[str] = []
-    for split in SPLITS:
-        splits[split], found = read_list(lists / f"{split}.txt")
-        problems += found
-    both = sorted(set(splits["train"]) & set(splits["val"]))
-    if both:
-        problems.append(f"{lists}: {len(both)} ids are in both lists: {both[:5]}")
-
-    files = _image_files(root / "JPEGImages")
-    images: dict[str, tuple[str, int, int]] = {}
-    listed = list(dict.fromkeys([*splits["train"], *splits["val"]]))
-    for image_id in progress(listed, f"checking {name}"):
-        try:
-            images[image_id] = _check_image(root, files, image_id, len(classes))
-        except ValueError as error:
-            problems.append(str(error))
-    if problems:
-        shown = "\n  ".join(problems[:50])
-        more = f"\n  … and {len(problems) - 50} more" if len(problems) > 50 else ""
-        raise ValueError(f"{root}: {len(problems)} problems:\n  {shown}{more}")
-
+    repeated = [other for other in classes if classes.count(other) > 1]
+    if repeated:
+        raise ValueError(f"{name}: the class {repeated[0]!r} is named twice")
+    class_palette(classes, colours or {})
+    found = inspect_folder(root, len(classes))
+    if found.problems:
+        raise ValueError(problem_list(str(root), found.problems))
     inside = root.resolve() == output.parent.resolve()
     content = {
         "name": name,
         "classes": list(classes),
-        "splits": splits,
-        "images": {image_id: list(entry) for image_id, entry in images.items()},
+        "colours": {key: list(colour) for key, colour in (colours or {}).items()},
+        "splits": found.splits,
+        "images": {image_id: list(entry) for image_id, entry in found.images.items()},
+        "train_masks": found.train_masks,
     }
+    files = _files_digest(root, found)
     write_json(
         output,
         {
             "format": FORMAT,
             "version": VERSION,
             "root": "." if inside else os.path.abspath(root),
-            "digest": digest({**content, "files": _files_digest(root, images)}),
+            "digest": digest({**content, "files": files}),
             **content,
         },
     )
     return read_dataset(output)
 
 
-def _files_digest(root: Path, images: dict[str, tuple[str, int, int]]) -> str:
+def _read_splits(lists: Path, files: dict[str, Path], problems: list[str]) -> dict[str, list[str]]:
+    splits: dict[str, list[str]] = {split: [] for split in SPLITS}
+    for split in SPLITS:
+        if (lists / f"{split}.txt").is_file():
+            splits[split], found = read_list(lists / f"{split}.txt")
+            problems += found
+    if not (lists / "val.txt").is_file():
+        logger.info("%s: not there, so that there are no validation images", lists / "val.txt")
+    if not (lists / "train.txt").is_file():
+        logger.info("%s: not there, so that all other images are training images", lists)
+        for image_id in sorted(set(files) - set(splits["val"])):
+            try:
+                splits["train"].append(check_image_id(image_id, str(files[image_id])))
+            except ValueError as error:
+                problems.append(str(error))
+        if not splits["train"] and files:
+            problems.append(f"{lists / 'val.txt'}: names all images; none is left to train on")
+    both = sorted(set(splits["train"]) & set(splits["val"]))
+    if both:
+        problems.append(f"{lists}: {len(both)} ids are in both lists: {both[:5]}")
+    return splits
+
+
+def _files_digest(root: Path, content: FolderContent) -> str:
     total = hashlib.sha256()
-    for image_id, (file, _, _) in images.items():
-        for path in (root / file, root / "SegmentationClassAug" / f"{image_id}.png"):
-            total.update(hashlib.sha256(path.read_bytes()).digest())
+    masked = set(content.images if content.train_masks else content.splits["val"])
+    for image_id, (file, _, _) in content.images.items():
+        total.update(hashlib.sha256((root / file).read_bytes()).digest())
+        if image_id in masked:
+            total.update(hashlib.sha256(_mask_path(root, image_id).read_bytes()).digest())
     return total.hexdigest()
 
 
-def _image_files(folder: Path) -> dict[str, Path]:
+def _image_files(folder: Path, problems: list[str]) -> dict[str, Path]:
+    """Image id → its file; what is wrong goes to ``problems``."""
     if not folder.is_dir():
-        raise ValueError(f"{folder}: no such folder of images")
-    files = sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
-    return {path.stem: path for path in reversed(files)}
+        problems.append(f"{folder}: no such folder of images")
+        return {}
+    files: dict[str, Path] = {}
+    for path in sorted(folder.iterdir()):
+        if path.suffix.lower() not in IMAGE_SUFFIXES:
+            continue
+        if path.stem in files:
+            problems.append(
+                f"{path}: {files[path.stem].name} has the same name before its ending; rename one"
+            )
+        files.setdefault(path.stem, path)
+    if not files:
+        problems.append(f"{folder}: no image ({', '.join(IMAGE_SUFFIXES)}) is in it")
+    return files
 
 
-def _check_image(
-    root: Path, files: dict[str, Path], image_id: str, num_classes: int
-) -> tuple[str, int, int]:
+def _mask_path(root: Path, image_id: str) -> Path:
+    return root / "SegmentationClassAug" / f"{image_id}.png"
+
+
+def _listed_file(root: Path, files: dict[str, Path], image_id: str) -> Path:
     if image_id not in files:
         raise ValueError(
             f"{root / 'JPEGImages' / image_id}.jpg: listed, but there is no such image"
         )
-    height, width = read_image(files[image_id]).shape[:2]
-    mask_path = root / "SegmentationClassAug" / f"{image_id}.png"
-    mask = read_label(mask_path)
+    return files[image_id]
+
+
+def _check_mask(path: Path, height: int, width: int, num_classes: int) -> np.ndarray:
+    """Number of pixels of each of 256 values, of a mask that has been found right."""
+    mask = read_label(path)
     if mask.shape != (height, width):
         raise ValueError(
-            f"{mask_path}: the mask is {mask.shape[1]}×{mask.shape[0]}, "
+            f"{path}: the mask is {mask.shape[1]}×{mask.shape[0]}, "
             f"its image {width}×{height} pixels"
         )
-    check_label(mask, num_classes, str(mask_path))
-    return f"JPEGImages/{files[image_id].name}", height, width
+    check_label(mask, num_classes, str(path))
+    return np.bincount(mask.ravel(), minlength=256)
 
 
 def make_shapes(

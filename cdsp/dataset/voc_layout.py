@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from cdsp.files import check_image_id, read_image, read_json, read_label
+from cdsp.files import check_image_id, class_palette, read_image, read_json, read_label
 
 FORMAT = "cdsp-dataset"
-VERSION = 1
+VERSION = 2
 SPLITS = ("train", "val")
 
 
@@ -23,17 +23,38 @@ class Dataset:
         name: as the results folder calls it.
         root: its folder.
         classes: names of all classes; the first is the background.
+        colours: class → (red, green, blue), where it is not VOC's.
         splits: "train" and "val" → image ids, in the order of the lists.
         images: image id → (file below root, height, width).
+        train_masks: whether the training images have masks; the validation images always have.
         digest: tells it apart from another version of itself.
     """
 
     name: str
     root: Path
     classes: tuple[str, ...]
+    colours: dict[str, tuple[int, int, int]]
     splits: dict[str, tuple[str, ...]]
     images: dict[str, tuple[str, int, int]]
+    train_masks: bool
     digest: str
+
+    @property
+    def palette(self) -> np.ndarray:
+        """(256, 3) uint8: the colour of each class index."""
+        return class_palette(self.classes, self.colours)
+
+    def require_train_masks(self, purpose: str) -> None:
+        """Check that the training images have masks.
+
+        Raises:
+            ValueError: they have none; ``purpose`` says what wanted them.
+        """
+        if not self.train_masks:
+            raise ValueError(
+                f"{purpose}: needs masks of the training images, and data set {self.name!r} has "
+                f"none in {self.root / 'SegmentationClassAug'}"
+            )
 
     def image(self, image_id: str) -> np.ndarray:
         """A photograph, (H, W, 3) uint8 RGB."""
@@ -66,8 +87,10 @@ def read_dataset(path: Path) -> Dataset:
         name=value["name"],
         root=root,
         classes=tuple(value["classes"]),
+        colours={name: tuple(colour) for name, colour in value["colours"].items()},
         splits={split: tuple(ids) for split, ids in value["splits"].items()},
         images={image_id: tuple(entry) for image_id, entry in value["images"].items()},
+        train_masks=value["train_masks"],
         digest=value["digest"],
     )
 

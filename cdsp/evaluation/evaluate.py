@@ -20,6 +20,7 @@ from cdsp.files import (
     METRICS_FORMAT,
     METRICS_VERSION,
     atomic_path,
+    class_palette,
     read_image,
     write_json,
     write_label,
@@ -59,8 +60,14 @@ def evaluate(
         What ``metrics.json`` holds.
 
     Raises:
-        ValueError: the network's classes are not the data set's.
+        ValueError: the network's classes are not the data set's, or there is no validation image.
     """
+    if not dataset.splits["val"]:
+        raise ValueError(
+            f"data set {dataset.name!r} has no validation images to evaluate on; list some that "
+            "have masks in ImageSets/SegmentationAug/val.txt, or train without evaluation "
+            "(snakemake networks)"
+        )
     checkpoint = read_network(weights, "segmentor")
     if checkpoint.classes != dataset.classes:
         raise ValueError(
@@ -77,7 +84,7 @@ def evaluate(
         prediction = probability.argmax(dim=0).to(torch.uint8).cpu().numpy()
         confusion += confusion_matrix(dataset.mask(image_id), prediction, num_classes)
         if predictions is not None:
-            write_label(predictions / f"{image_id}.png", prediction)
+            write_label(predictions / f"{image_id}.png", prediction, dataset.palette)
     result = scores(confusion, averaged)
     with atomic_path(output / "confusion.npy") as temporary:
         np.save(temporary, confusion)
@@ -146,13 +153,14 @@ def predict(
         read_image(path)
     checkpoint = read_network(weights, "segmentor")
     network = checkpoint.network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    palette = class_palette(checkpoint.classes, checkpoint.colours)
     lines = (f"{index} {name}\n" for index, name in enumerate(checkpoint.classes))
     write_text(output / "classes.txt", "".join(lines))
     for path in progress(images, "predicting"):
         image = read_image(path)
         probability = predict_probabilities(network, image, settings, device)
         prediction = probability.argmax(dim=0).to(torch.uint8).cpu().numpy()
-        write_label(output / f"{path.stem}.png", prediction)
-        picture = cv2.cvtColor(overlay(image, prediction), cv2.COLOR_RGB2BGR)
+        write_label(output / f"{path.stem}.png", prediction, palette)
+        picture = cv2.cvtColor(overlay(image, prediction, palette), cv2.COLOR_RGB2BGR)
         with atomic_path(output / f"{path.stem}_overlay.jpg") as temporary:
             cv2.imwrite(str(temporary), picture)

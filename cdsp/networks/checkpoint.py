@@ -16,7 +16,7 @@ from cdsp.networks.classifier import Classifier
 from cdsp.networks.deeplab import build_segmentor
 
 FORMAT = "cdsp-network"
-VERSION = 1
+VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,7 @@ class NetworkCheckpoint:
         kind: "segmentor" or "classifier".
         arguments: the arguments of `build_segmentor` or `Classifier`.
         classes: names of all classes; the first is the background.
+        colours: class → (red, green, blue), where it is not VOC's.
         name: what the network is: its method, data set, seed and whatever else tells it apart.
         settings: the settings that trained it, JSON-able like the arguments and the name.
         network: the network itself, on the CPU, in evaluation mode.
@@ -35,6 +36,7 @@ class NetworkCheckpoint:
     kind: str
     arguments: dict[str, Any]
     classes: tuple[str, ...]
+    colours: dict[str, tuple[int, int, int]]
     name: dict[str, Any]
     settings: dict[str, Any]
     network: nn.Module
@@ -46,6 +48,7 @@ def write_network(path: Path, checkpoint: NetworkCheckpoint) -> None:
         "kind": checkpoint.kind,
         "arguments": checkpoint.arguments,
         "classes": list(checkpoint.classes),
+        "colours": checkpoint.colours,
         "name": checkpoint.name,
         "settings": checkpoint.settings,
     }
@@ -93,6 +96,7 @@ def read_network(path: Path, kind: str) -> NetworkCheckpoint:
         kind=kind,
         arguments=value["arguments"],
         classes=tuple(value["classes"]),
+        colours={name: tuple(colour) for name, colour in value["colours"].items()},
         name=value["name"],
         settings=value["settings"],
         network=network,

@@ -159,6 +159,7 @@ def train_classifier(
             kind="classifier",
             arguments=arguments,
             classes=dataset.classes,
+            colours=dataset.colours,
             name={"dataset": dataset.name},
             settings={**settings_dict(settings), "version": STAGE_VERSION},
             network=network,

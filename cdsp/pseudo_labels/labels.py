@@ -11,7 +11,15 @@ import numpy as np
 
 from cdsp.config import LabelSettings
 from cdsp.dataset.voc_layout import Dataset
-from cdsp.files import IGNORE, QUALITY_FORMAT, QUALITY_VERSION, check_label, read_label, write_json
+from cdsp.files import (
+    IGNORE,
+    QUALITY_FORMAT,
+    QUALITY_VERSION,
+    check_label,
+    problem_list,
+    read_label,
+    write_json,
+)
 from cdsp.metrics import confusion_matrix, scores
 from cdsp.progress import progress
 from cdsp.settings import settings_dict
@@ -158,8 +166,7 @@ def import_pseudo_labels(
         except ValueError as error:
             problems.append(str(error))
     if problems:
-        shown = "\n  ".join(problems[:50])
-        raise ValueError(f"{folder}: {len(problems)} of {len(ids)} labels are unusable:\n  {shown}")
+        raise ValueError(problem_list(str(folder), problems))
     write_store(
         output,
         ((image_id, read(image_id), {}) for image_id in ids),
@@ -174,32 +181,39 @@ def measure_pseudo_labels(labels: Path, dataset: Dataset, output: Path) -> dict[
 
     Args:
         labels: store of pseudo-labels.
-        dataset: with masks of its training images.
+        dataset: the training images; without masks of them only the coverage is known.
         output: the JSON file to write: mean IoU and pixel accuracy over the pixels that have a
-            pseudo-label, the coverage (fraction of the pixels that have one) and each class's IoU.
+            pseudo-label and each class's IoU (null where unknown), and the coverage (fraction of
+            the pixels that have a pseudo-label).
     """
     store = LabelStore(labels, "pseudo_labels")
     num_classes = len(dataset.classes)
     confusion = np.zeros((num_classes, num_classes), np.int64)
-    num_pixels = 0
+    num_pixels = num_labelled = 0
     for image_id in progress(dataset.splits["train"], "measuring pseudo-labels"):
-        mask = dataset.mask(image_id)
-        confusion += confusion_matrix(mask, store[image_id], num_classes)
-        num_pixels += int((mask != IGNORE).sum())
+        label = store[image_id]
+        known = np.ones(label.shape, bool)
+        if dataset.train_masks:
+            mask = dataset.mask(image_id)
+            confusion += confusion_matrix(mask, label, num_classes)
+            known = mask != IGNORE
+        num_pixels += int(known.sum())
+        num_labelled += int((known & (label != IGNORE)).sum())
     result = scores(confusion)
     quality = {
         "format": QUALITY_FORMAT,
         "version": QUALITY_VERSION,
         "recipe": store.parameters["recipe"],
         "scribbles": store.parameters["scribbles"],
-        "mean_iou": result.mean_iou,
-        "pixel_accuracy": result.pixel_accuracy,
-        "coverage": float(confusion.sum() / num_pixels),
+        "mean_iou": result.mean_iou if dataset.train_masks else None,
+        "pixel_accuracy": result.pixel_accuracy if dataset.train_masks else None,
+        "coverage": num_labelled / num_pixels,
         "class_iou": {
             name: None if np.isnan(value) else float(value)
             for name, value in zip(dataset.classes, result.class_iou, strict=True)
         },
     }
     write_json(output, quality)
-    logger.info("pseudo-labels: mIoU %.2f", 100 * result.mean_iou)
+    if dataset.train_masks:
+        logger.info("pseudo-labels: mIoU %.2f", 100 * result.mean_iou)
     return quality

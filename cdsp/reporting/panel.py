@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
-import matplotlib as mpl
 import numpy as np
 import torch
-from matplotlib.figure import Figure
-from matplotlib.patches import Patch
 
 from cdsp.config import EvaluationSettings
 from cdsp.dataset.voc_layout import Dataset
 from cdsp.evaluation.inference import predict_probabilities
+from cdsp.figures import picture_grid
 from cdsp.files import IGNORE, atomic_path
 from cdsp.networks.checkpoint import read_network
-from cdsp.overlay import PALETTE, overlay, overlay_scribbles
+from cdsp.overlay import overlay, overlay_scribbles
 from cdsp.progress import progress
 from cdsp.store import LabelStore
 
@@ -39,10 +36,10 @@ def draw_panel(
     num_images: int,
     device: torch.device,
 ) -> None:
-    """Draw one row for each image: inputs, predictions and truth.
+    """Draw one row for each image: inputs, predictions and, where there are masks, the truth.
 
     Args:
-        dataset: with masks of its training images.
+        dataset: the training images.
         stores: "scribble", "pseudo_label", "scribble_distance", "pseudo_label_distance", those
             that there are.
         weights: the networks to compare; each column is headed by its method.
@@ -56,14 +53,17 @@ def draw_panel(
     images = [dataset.image(image_id) for image_id in ids]
     if "scribble" in stores:
         scribbles = [stores["scribble"][image_id] for image_id in ids]
-        drawn = [overlay_scribbles(*pair) for pair in zip(images, scribbles, strict=True)]
+        drawn = [
+            overlay_scribbles(*pair, dataset.palette)
+            for pair in zip(images, scribbles, strict=True)
+        ]
         columns.append(("image + scribbles", drawn))
     else:
         columns.append(("image", images))
     labels: list[np.ndarray] = []
     if "pseudo_label" in stores:
         labels = [stores["pseudo_label"][image_id] for image_id in ids]
-        columns.append(("pseudo-label", _overlays(images, labels)))
+        columns.append(("pseudo-label", _overlays(images, labels, dataset.palette)))
     for name, title in (
         ("scribble_distance", "scribble distance"),
         ("pseudo_label_distance", "boundary distance"),
@@ -84,47 +84,23 @@ def draw_panel(
             for image in images
         ]
         labels += predictions
-        columns.append((checkpoint.name["method"], _overlays(images, predictions)))
-    truth = [dataset.mask(image_id) for image_id in ids]
-    columns.append(("truth", _overlays(images, truth)))
-    figure = _figure(columns, ids, _present(labels + truth), dataset.classes)
+        columns.append((checkpoint.name["method"], _overlays(images, predictions, dataset.palette)))
+    if dataset.train_masks:
+        truth = [dataset.mask(image_id) for image_id in ids]
+        labels += truth
+        columns.append(("truth", _overlays(images, truth, dataset.palette)))
+    legend = {dataset.classes[value]: dataset.palette[value] for value in _present(labels)}
+    figure = picture_grid(columns, ids, legend)
     with atomic_path(output) as temporary:
         figure.savefig(temporary, format="png", dpi=150)
 
 
-def _overlays(images: list[np.ndarray], labels: list[np.ndarray]) -> list[np.ndarray]:
-    return [overlay(image, label) for image, label in zip(images, labels, strict=True)]
+def _overlays(
+    images: list[np.ndarray], labels: list[np.ndarray], palette: np.ndarray
+) -> list[np.ndarray]:
+    return [overlay(image, label, palette) for image, label in zip(images, labels, strict=True)]
 
 
 def _present(labels: list[np.ndarray]) -> list[int]:
-    values = np.unique(np.concatenate([np.unique(label) for label in labels]))
-    return [int(value) for value in values if value not in (0, IGNORE)]
-
-
-def _figure(
-    columns: list[tuple[str, list[np.ndarray]]],
-    ids: list[str],
-    present: list[int],
-    classes: tuple[str, ...],
-) -> Figure:
-    size = 1.45
-    legend_rows = -(-len(present) // max(len(columns), 1))
-    height = size * len(ids) + 0.5 + 0.25 * legend_rows
-    with mpl.rc_context({"font.size": 8}):
-        figure = Figure(figsize=(size * len(columns), height), layout="constrained")
-        axes = figure.subplots(len(ids), len(columns), squeeze=False)
-        for column, (title, pictures) in enumerate(columns):
-            axes[0, column].set_title(textwrap.fill(title.replace("_", " "), 17))
-            for row, picture in enumerate(pictures):
-                axes[row, column].imshow(picture, cmap="viridis", vmin=0, vmax=255)
-        for row, image_id in enumerate(ids):
-            axes[row, 0].set_ylabel(image_id, fontsize=6)
-        for axis in axes.flat:
-            axis.set(xticks=[], yticks=[])
-        handles = [
-            Patch(color=PALETTE[class_id] / 255, label=classes[class_id]) for class_id in present
-        ]
-        figure.legend(
-            handles=handles, loc="outside lower center", ncols=len(columns), frameon=False
-        )
-    return figure
+    values = sorted({value for label in labels for value in np.unique(label).tolist()})
+    return [value for value in values if value not in (0, IGNORE)]

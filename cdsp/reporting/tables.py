@@ -81,9 +81,12 @@ def write_table(metrics: Sequence[Path], output: Path, quality: Sequence[Path] =
         lines.append(f"Protocol '{name}': {text}.")
     for path in quality:
         value = read_json(path, QUALITY_FORMAT, QUALITY_VERSION)
+        measured = "no training masks to measure them on"
+        if value["mean_iou"] is not None:
+            measured = f"mIoU {100 * value['mean_iou']:.2f} on the training masks"
         lines.append(
             f"Pseudo-labels '{value['recipe']}' from the scribbles '{value['scribbles']}': "
-            f"mIoU {100 * value['mean_iou']:.2f} on the training masks, "
+            f"{measured}, "
             f"{100 * value['coverage']:.1f} % of the pixels labelled."
         )
     write_text(output.with_suffix(".md"), "\n".join(lines) + "\n")

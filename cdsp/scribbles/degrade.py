@@ -1,4 +1,4 @@
-"""Degraded scribbles for the robustness experiment (Fig. 7): shrunk strokes and dropped strokes.
+"""Degraded scribbles for the robustness experiment (Fig. 7): shrunk strokes, dropped annotations.
 
 A ratio is always the fraction REMOVED: 0 leaves the scribbles as they are.
 """
@@ -6,6 +6,7 @@ A ratio is always the fraction REMOVED: 0 leaves the scribbles as they are.
 import re
 import zlib
 from dataclasses import dataclass, replace
+from itertools import compress
 from typing import Literal, Self
 
 import numpy as np
@@ -18,7 +19,8 @@ class Degradation:
     """What is done to the scribbles.
 
     Attributes:
-        kind: ``full`` changes nothing, ``shrink`` shortens strokes, ``drop`` removes strokes.
+        kind: ``full`` changes nothing, ``shrink`` shortens strokes (boxes and tags stay),
+            ``drop`` removes strokes, boxes and tags.
         ratio: Fraction removed, 0..1; 0 for ``full``.
 
     Raises:
@@ -79,7 +81,7 @@ def shrink_stroke(stroke: Stroke, ratio: float) -> Stroke:
     return replace(stroke, points=cut(stroke.points, half - reach, half + reach))
 
 
-def drop_strokes(
+def drop_annotations(
     image: ImageStrokes,
     ratio: float,
     *,
@@ -87,33 +89,40 @@ def drop_strokes(
     drop_background: bool = False,
     min_per_image: int = 0,
 ) -> ImageStrokes:
-    """Remove each object stroke with probability ``ratio``.
+    """Remove each object stroke, box and tag with probability ``ratio``.
 
-    Every stroke gets one uniform number in [0, 1) from the seed and the image's name, and goes when
-    that number is below the ratio: whatever a larger ratio keeps, a smaller one keeps too.
+    Every annotation gets one uniform number in [0, 1) from the seed and the image's name, and goes
+    when that number is below the ratio: whatever a larger ratio keeps, a smaller one keeps too. The
+    strokes draw first, so that boxes and tags do not change which of them go.
 
     Args:
-        image: The strokes of one image.
-        ratio: Fraction removed, 0..1; 1 drops every stroke.
+        image: The annotations of one image.
+        ratio: Fraction removed, 0..1; 1 drops all of them.
         seed: Seed of the uniform numbers, >= 0.
         drop_background: Whether background strokes are dropped too.
-        min_per_image: Number of object strokes that stay whatever the ratio (all of them where the
-            image has fewer): those with the largest uniform numbers.
+        min_per_image: Number of object strokes, boxes and tags together that stay whatever the
+            ratio (all of them where the image has fewer): those with the largest uniform numbers.
 
     Raises:
         ValueError: If the ratio is outside 0..1.
     """
     _check_ratio(ratio)
     rng = np.random.default_rng([seed, zlib.crc32(image.image_id.encode())])
-    uniform = rng.random(len(image.strokes))
-    is_object = np.array([stroke.class_id != 0 for stroke in image.strokes], dtype=bool)
+    is_object = [stroke.class_id != 0 for stroke in image.strokes]
+    is_object = np.array(is_object + [True] * (len(image.boxes) + len(image.tags)), dtype=bool)
+    uniform = rng.random(len(is_object))
     keep = uniform >= ratio
     if not drop_background:
         keep |= ~is_object
     last_to_go = [i for i in np.argsort(-uniform) if is_object[i]]
     keep[last_to_go[:min_per_image]] = True
-    kept = tuple(stroke for stroke, stays in zip(image.strokes, keep, strict=True) if stays)
-    return replace(image, strokes=kept)
+    strokes, boxes, tags = np.split(keep, np.cumsum([len(image.strokes), len(image.boxes)]))
+    return replace(
+        image,
+        strokes=tuple(compress(image.strokes, strokes)),
+        boxes=tuple(compress(image.boxes, boxes)),
+        tags=tuple(compress(image.tags, tags)),
+    )
 
 
 def degrade(
@@ -124,14 +133,15 @@ def degrade(
     drop_background: bool = False,
     min_per_image: int = 0,
 ) -> ImageStrokes:
-    """Apply a degradation to the strokes of one image.
+    """Apply a degradation to the annotations of one image.
 
     Args:
-        image: The strokes of one image.
-        degradation: What to do. Shrinking shortens every stroke, those of the background included.
-        seed: See :func:`drop_strokes`; the other kinds ignore it and the two settings below.
-        drop_background: See :func:`drop_strokes`.
-        min_per_image: See :func:`drop_strokes`.
+        image: The annotations of one image.
+        degradation: What to do. Shrinking shortens every stroke, those of the background included,
+            and leaves boxes and tags as they are.
+        seed: See :func:`drop_annotations`; the other kinds ignore it and the two settings below.
+        drop_background: See :func:`drop_annotations`.
+        min_per_image: See :func:`drop_annotations`.
     """
     match degradation.kind:
         case "full":
@@ -140,7 +150,7 @@ def degrade(
             shrunk = tuple(shrink_stroke(stroke, degradation.ratio) for stroke in image.strokes)
             return replace(image, strokes=shrunk)
         case "drop":
-            return drop_strokes(
+            return drop_annotations(
                 image,
                 degradation.ratio,
                 seed=seed,

@@ -1,27 +1,33 @@
-"""Strokes: ordered polylines, their rasterisation into scribble labels, and their file format.
+"""Annotations of an image, the rasterisation of strokes into scribble labels, and the file format.
 
-A stroke file is JSON Lines, so that a data set never has to fit in memory: a header line, then one
-line per image.
+An image is annotated with strokes (ordered polylines; a point is a stroke of one point), boxes, and
+tags (image-level classes). A stroke file is JSON Lines, so that a data set never has to fit in
+memory: a header line, then one line per image.
 
-    {"format": "cdsp-strokes", "version": 1, "source": "..."}
-    {"height": 375, "image_id": "2007_000175", "strokes": [
-        {"class_id": 17, "points": [[10.0, 20.5], [31.25, 20.5]], "width": 3.0}, ...], "width": 500}
+    {"format": "cdsp-strokes", "version": 2, "source": "..."}
+    {"boxes": [{"bottom": 90.0, "class_id": 17, "left": 4.0, "right": 60.5, "top": 12.0}, ...],
+     "height": 375, "image_id": "2007_000175", "strokes": [
+        {"class_id": 17, "points": [[10.0, 20.5], [31.25, 20.5]], "width": 3.0}, ...],
+     "tags": [15, 17], "width": 500}
 """
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
+from math import isfinite
 from operator import index
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from cdsp.files import IGNORE, atomic_path, canonical_json
+from cdsp.files import IGNORE, atomic_path, canonical_json, check_image_id
 
 _FORMAT = "cdsp-strokes"
-_VERSION = 1
+_VERSION = 2
 _DECIMALS = 3
+_SIDES = ("left", "top", "right", "bottom")
 _FARTHEST = 1e9  # px; beyond, differences of coordinates could overflow
 _HALF_OPEN = 1e-6  # px; moves a line off ties between two pixels
 
@@ -61,29 +67,83 @@ class Stroke:
         object.__setattr__(self, "points", points)
 
 
+@dataclass(frozen=True)
+class Box:
+    """An axis-aligned box around an object: it holds the pixels whose centres lie within it.
+
+    Coordinates are in pixels, pixel centres at integers. A box holds its own sides, and may reach
+    outside the image.
+
+    Attributes:
+        class_id: 1..254.
+        left: Smallest x.
+        top: Smallest y.
+        right: Largest x, >= left.
+        bottom: Largest y, >= top.
+
+    Raises:
+        ValueError: If a value is outside these ranges or not finite.
+    """
+
+    class_id: int
+    left: float
+    top: float
+    right: float
+    bottom: float
+
+    def __post_init__(self) -> None:
+        _check_object_class("a box", self.class_id)
+        sides = self.left, self.top, self.right, self.bottom
+        if not all(map(isfinite, sides)):
+            raise ValueError(f"a box has the sides {sides}; expected finite numbers")
+        if self.right < self.left or self.bottom < self.top:
+            raise ValueError(
+                f"a box has left, top, right, bottom {sides}; expected right >= left and "
+                "bottom >= top"
+            )
+
+
+def _check_object_class(what: str, class_id: int) -> None:
+    if not 0 < class_id < IGNORE:
+        raise ValueError(f"{what} has class {class_id}; expected 1..{IGNORE - 1}")
+
+
 @dataclass(frozen=True, eq=False)
 class ImageStrokes:
-    """The strokes of one image, in the order in which they were drawn.
+    """The annotations of one image: strokes, boxes and tags.
 
     Attributes:
         image_id: Name of the image in the data set, without folder and extension.
         height: Height of the image in pixels, >= 1.
         width: Width of the image in pixels, >= 1.
-        strokes: The strokes; a later one paints over an earlier one.
+        strokes: The strokes in the order in which they were drawn; a later one paints over an
+            earlier one.
+        boxes: Boxes around objects.
+        tags: Classes that somebody said are in the image, 1..254, ascending, each once. Classes
+            that have strokes or boxes need no tag.
 
     Raises:
-        ValueError: If the image has no area.
+        ValueError: If the image has no area, or tags are outside the range or out of order.
     """
 
     image_id: str
     height: int
     width: int
     strokes: tuple[Stroke, ...]
+    boxes: tuple[Box, ...] = ()
+    tags: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         if self.height < 1 or self.width < 1:
             raise ValueError(
                 f"image {self.image_id!r} is {self.height} x {self.width} px; expected at least 1"
+            )
+        for tag in self.tags:
+            _check_object_class("a tag", tag)
+        if any(later <= earlier for earlier, later in pairwise(self.tags)):
+            raise ValueError(
+                f"image {self.image_id!r} has the tags {self.tags}; expected them "
+                "ascending, each once"
             )
 
 
@@ -200,7 +260,7 @@ def _split_segments(
 def write_strokes(path: Path, images: Iterable[ImageStrokes], header: dict[str, Any]) -> None:
     """Write a stroke file, one image at a time; the file appears only when it is complete.
 
-    The same content gives the same bytes. Points are rounded to 3 decimals.
+    The same content gives the same bytes. Coordinates are rounded to 3 decimals.
 
     Args:
         path: The file to write; its folder is made if it is missing.
@@ -241,7 +301,7 @@ def read_strokes(path: Path) -> Iterator[ImageStrokes]:
     for number, record in lines:
         try:
             image = _image_from_json(record)
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, OverflowError) as error:
             raise _damaged(path, number, str(error)) from error
         yield image
 
@@ -257,7 +317,7 @@ def _read_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
                 raise _damaged(path, number, "the line is cut short")
             try:
                 record = json.loads(line)
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 raise _damaged(path, number, "the line is not JSON") from error
             if not isinstance(record, dict):
                 raise _damaged(path, number, f"expected a JSON object, found {line[:40]!r}")
@@ -287,31 +347,56 @@ def _image_to_json(image: ImageStrokes) -> dict[str, Any]:
         "strokes": [
             {
                 "class_id": stroke.class_id,
-                # Adding 0 turns -0.0 into 0.0.
-                "points": (np.round(stroke.points, _DECIMALS) + 0.0).tolist(),
+                "points": _rounded(stroke.points),
                 "width": float(stroke.width),
             }
             for stroke in image.strokes
         ],
+        "boxes": [
+            {
+                "class_id": box.class_id,
+                **{side: _rounded(getattr(box, side)) for side in _SIDES},
+            }
+            for box in image.boxes
+        ],
+        "tags": list(image.tags),
     }
 
 
+def _rounded(coordinates: Any) -> Any:
+    # Adding 0 turns -0.0 into 0.0.
+    return (np.round(np.float64(coordinates), _DECIMALS) + 0.0).tolist()
+
+
 def _image_from_json(record: dict[str, Any]) -> ImageStrokes:
-    image_id, height, image_width, strokes = _values(
-        record, "image_id", "height", "width", "strokes"
+    image_id, height, image_width, *annotations = _values(
+        record, "image_id", "height", "width", "strokes", "boxes", "tags"
     )
     if not isinstance(image_id, str):
         raise ValueError(f"expected a string for 'image_id', found {image_id!r}")
-    if not isinstance(strokes, list):
-        raise ValueError(f"expected a list for 'strokes', found {strokes!r}")
+    check_image_id(image_id, "image_id")
+    for kind, found in zip(("strokes", "boxes", "tags"), annotations, strict=True):
+        if not isinstance(found, list):
+            raise ValueError(f"expected a list for {kind!r}, found {found!r}")
+    strokes, boxes, tags = annotations
     return ImageStrokes(
-        image_id, index(height), index(image_width), tuple(map(_stroke_from_json, strokes))
+        image_id,
+        index(height),
+        index(image_width),
+        tuple(map(_stroke_from_json, strokes)),
+        tuple(map(_box_from_json, boxes)),
+        tuple(map(index, tags)),
     )
 
 
 def _stroke_from_json(record: Any) -> Stroke:
     class_id, points, width = _values(record, "class_id", "points", "width")
     return Stroke(index(class_id), np.asarray(points, dtype=np.float64), width)
+
+
+def _box_from_json(record: Any) -> Box:
+    class_id, *sides = _values(record, "class_id", *_SIDES)
+    return Box(index(class_id), *sides)
 
 
 def _values(record: Any, *keys: str) -> list[Any]:

@@ -99,8 +99,11 @@ def open_training_data(
         paths: map → store; those that the method does not read are left alone.
 
     Raises:
-        ValueError: a store is missing, unreadable, of another kind, λ or origin.
+        ValueError: a store is missing, unreadable, of another kind, λ or origin, or masks are
+            wanted where there are none.
     """
+    if "mask" in method.reads:
+        dataset.require_train_masks("full supervision")
     stores = {}
     for name, kind in STORE_KINDS.items():
         path = paths.get(name)

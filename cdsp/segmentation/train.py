@@ -107,7 +107,8 @@ class Trainer:
         """
         data.check()
         self.settings, self.name, self.device = settings, name, device
-        self.classes, self.seed = data.dataset.classes, seed
+        self.classes, self.colours = data.dataset.classes, data.dataset.colours
+        self.seed = seed
         torch.manual_seed(seed)
         self.arguments = {
             "segmentor": settings.segmentor,
@@ -213,6 +214,7 @@ class Trainer:
                     kind="segmentor",
                     arguments=self.arguments,
                     classes=self.classes,
+                    colours=self.colours,
                     name=self.name,
                     settings=self.identity,
                     network=self.network,

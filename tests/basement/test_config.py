@@ -76,7 +76,7 @@ def test_shipped_configurations_parse_and_have_runs(path):
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.name)
 def test_settings_survive_their_way_through_json(path):
     parsed = config.read_config(path)
-    parts = [parsed.scribbles, parsed.degradation, parsed.segmentation]
+    parts = [parsed.stroke_settings, parsed.degradation, parsed.segmentation]
     parts += [parsed.dataset_settings(name) for name in parsed.datasets]
     parts += [*parsed.pseudo_labels.values(), *parsed.evaluation.values()]
     parts += [option for name in parsed.methods for option in parsed.method(name).terms.values()]
@@ -113,7 +113,8 @@ def test_the_default_training_is_that_of_table_1():
 UNKNOWN = [
     ("segmentaton", {}, "config: unknown key 'segmentaton'", "segmentation"),
     ("segmentation/epoch", 3, "config.segmentation: unknown key 'epoch'", "epochs"),
-    ("scribbles/covrage", 0.1, "config.scribbles: unknown key 'covrage'", "coverage"),
+    ("scribbles", {"source": "simulated", "covrage": 1}, "key 'covrage'", "coverage"),
+    ("scribbles", {"source": "simulate"}, "scribbles.source: unknown name", "simulated"),
     ("pseudo_labels/cam/clasifier", {}, "config.pseudo_labels.cam: unknown key", "classifier"),
     ("pseudo_labels/cam/cams/scale", [1], "config.pseudo_labels.cam.cams: unknown key", "scales"),
     ("dataset", "drwan", "config: dataset: unknown name 'drwan'", "drawn"),
@@ -215,7 +216,12 @@ WRONG = [
     ("pseudo_labels/cam/classifier", {"long_side": [640, 320]}, "long_side [640, 320]: expected"),
     ("pseudo_labels/cam/classifier", {"output_stride": 32}, "output_stride: unknown value 32"),
     ("pseudo_labels/cam/labels", {"threshold": 20}, "labels.threshold: 20 is out of range"),
-    ("scribbles/coverage", 3, "scribbles.coverage: 3 is out of range; expected at most 1"),
+    (
+        "scribbles",
+        {"source": "simulated", "coverage": 3},
+        "scribbles.coverage: 3 is out of range; expected at most 1",
+    ),
+    ("scribbles", {"coverage": 0.1}, "scribbles: the key 'source' is missing (simulated or"),
     ("evaluation/whole/scales", [0], "evaluation.whole.scales[0]: 0 is out of range"),
     ("evaluation/whole/scales", [], "evaluation.whole: scales"),
     ("evaluation/whole", {"window": 97, "stride": 98}, "evaluation.whole: stride 98"),

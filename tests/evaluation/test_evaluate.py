@@ -9,7 +9,7 @@ from cdsp.config import EvaluationSettings
 from cdsp.dataset.prepare import describe_folder, make_shapes
 from cdsp.evaluation.evaluate import class_indices, evaluate, predict
 from cdsp.evaluation.inference import predict_probabilities
-from cdsp.files import read_label, voc_palette
+from cdsp.files import VOC_PALETTE, read_label
 from cdsp.networks.checkpoint import read_network
 
 CPU = torch.device("cpu")
@@ -51,7 +51,7 @@ def test_predictions_are_palette_images_of_the_likeliest_class(evaluated, expect
     for image_id, expected in expected_predictions.items():
         np.testing.assert_array_equal(read_label(folder / f"{image_id}.png"), expected)
         with Image.open(folder / f"{image_id}.png") as file:
-            assert (file.mode, file.getpalette()) == ("P", voc_palette())
+            assert (file.mode, file.getpalette()) == ("P", VOC_PALETTE.ravel().tolist())
 
 
 def test_metrics_are_those_of_the_predictions(tiny_data, evaluated, expected_predictions):

@@ -38,6 +38,7 @@ def make_checkpoint(kind: str) -> NetworkCheckpoint:
         kind=kind,
         arguments=ARGUMENTS[kind],
         classes=("background", "cat", "épée"),
+        colours={"cat": (250, 120, 0)},
         name={"method": "cdsp", "seed": 3},
         settings={"learning_rate": 1e-3, "terms": ["scribble"], "lorm": None},
         network=network,

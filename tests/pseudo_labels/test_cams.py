@@ -155,7 +155,7 @@ def weights(network, mixed_sizes, tmp_path):
     path = tmp_path / "classifier.pt"
     settings = {"epochs": 0}
     checkpoint = NetworkCheckpoint(
-        "classifier", arguments, mixed_sizes.classes, {}, settings, network
+        "classifier", arguments, mixed_sizes.classes, {}, {}, settings, network
     )
     write_network(path, checkpoint)
     return path

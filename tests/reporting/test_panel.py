@@ -7,7 +7,8 @@ from PIL import Image
 
 from cdsp.config import EvaluationSettings
 from cdsp.distance_maps import make_distance_maps
-from cdsp.overlay import colourise, overlay, overlay_scribbles
+from cdsp.files import VOC_PALETTE
+from cdsp.overlay import overlay, overlay_scribbles
 from cdsp.reporting.panel import choose_images, draw_panel
 from cdsp.store import LabelStore
 
@@ -66,13 +67,12 @@ def test_images_are_spread_evenly_over_the_list(tiny_data):
 def test_overlays_colour_classes_alone():
     image = np.full((1, 4, 3), 100, np.uint8)
     label = np.array([[0, 255, 1, 2]], np.uint8)
-    found = overlay(image, label, opacity=0.5)
+    found = overlay(image, label, VOC_PALETTE, opacity=0.5)
     assert found[0, :2].tolist() == [[100] * 3] * 2
     # PASCAL VOC's colours: class 1 is (128, 0, 0), class 2 is (0, 128, 0).
     assert found[0, 2].tolist() == [114, 50, 50]
     assert found[0, 3].tolist() == [50, 114, 50]
-    assert colourise(label)[0, 2].tolist() == [128, 0, 0]
-    drawn = overlay_scribbles(image, label)
+    drawn = overlay_scribbles(image, label, VOC_PALETTE)
     assert drawn[0, 0].tolist() == [255] * 3
     assert drawn[0, 2].tolist() == [128, 0, 0]
     assert drawn[0, 1].tolist() == [108] * 3  # 0.7 · 100 + 0.3 · 128

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from itertools import pairwise
 from math import hypot
 
@@ -6,8 +7,8 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from cdsp.scribbles.degrade import Degradation, degrade, drop_strokes, shrink_stroke
-from cdsp.scribbles.strokes import ImageStrokes, Stroke, arc_length
+from cdsp.scribbles.degrade import Degradation, degrade, drop_annotations, shrink_stroke
+from cdsp.scribbles.strokes import Box, ImageStrokes, Stroke, arc_length
 
 coordinates = st.floats(-500, 1000, allow_nan=False)
 polylines = st.lists(st.tuples(coordinates, coordinates), min_size=1, max_size=8)
@@ -101,7 +102,7 @@ def test_drop_sets_are_nested_and_ordered(seed, image_id, min_per_image, drop_ba
     image = image_of(CLASSES, image_id)
     kept = [
         columns(
-            drop_strokes(
+            drop_annotations(
                 image,
                 ratio,
                 seed=seed,
@@ -129,7 +130,7 @@ def test_strokes_are_dropped_with_the_probability_that_was_asked_for(drop_backgr
     num_images = 2000
     for i in range(num_images):
         image = image_of(CLASSES, f"image_{i}")
-        counts[columns(drop_strokes(image, 0.3, seed=0, drop_background=drop_background))] += 1
+        counts[columns(drop_annotations(image, 0.3, seed=0, drop_background=drop_background))] += 1
     expected = np.where((np.array(CLASSES) == 0) & (not drop_background), 1.0, 0.7)
     np.testing.assert_allclose(counts / num_images, expected, atol=0.05)
 
@@ -137,21 +138,21 @@ def test_strokes_are_dropped_with_the_probability_that_was_asked_for(drop_backgr
 def test_the_fate_of_object_strokes_does_not_depend_on_the_settings():
     for seed in range(20):
         image = image_of(CLASSES)
-        without = columns(drop_strokes(image, 0.5, seed=seed))
-        with_background = columns(drop_strokes(image, 0.5, seed=seed, drop_background=True))
+        without = columns(drop_annotations(image, 0.5, seed=seed))
+        with_background = columns(drop_annotations(image, 0.5, seed=seed, drop_background=True))
         assert [i for i in without if i > 1] == [i for i in with_background if i > 1]
 
 
 def test_drops_differ_between_seeds_and_images_but_not_between_runs():
     classes = (1,) * 40
-    kept = columns(drop_strokes(image_of(classes, "a"), 0.5, seed=0))
-    assert kept == columns(drop_strokes(image_of(classes, "a"), 0.5, seed=0))
-    assert kept != columns(drop_strokes(image_of(classes, "a"), 0.5, seed=1))
-    assert kept != columns(drop_strokes(image_of(classes, "b"), 0.5, seed=0))
+    kept = columns(drop_annotations(image_of(classes, "a"), 0.5, seed=0))
+    assert kept == columns(drop_annotations(image_of(classes, "a"), 0.5, seed=0))
+    assert kept != columns(drop_annotations(image_of(classes, "a"), 0.5, seed=1))
+    assert kept != columns(drop_annotations(image_of(classes, "b"), 0.5, seed=0))
 
 
 def test_drops_are_the_same_on_every_machine():
-    assert columns(drop_strokes(image_of((1,) * 10, "2007_000175"), 0.5, seed=7)) == [
+    assert columns(drop_annotations(image_of((1,) * 10, "2007_000175"), 0.5, seed=7)) == [
         0,
         1,
         2,
@@ -167,11 +168,62 @@ def test_min_per_image_keeps_no_more_than_it_must():
     image = image_of((0, 1, 1, 1, 1))
     for seed in range(20):
         for ratio in GRID:
-            free = columns(drop_strokes(image, ratio, seed=seed))
-            held = columns(drop_strokes(image, ratio, seed=seed, min_per_image=2))
+            free = columns(drop_annotations(image, ratio, seed=seed))
+            held = columns(drop_annotations(image, ratio, seed=seed, min_per_image=2))
             assert set(free) <= set(held)
             if len(free) >= 3:
                 assert held == free
+
+
+annotated_images = st.builds(
+    lambda classes, num_boxes, tags: replace(
+        image_of(classes),
+        boxes=tuple(Box(1, i, 0, i, 5) for i in range(num_boxes)),
+        tags=tuple(sorted(tags)),
+    ),
+    st.lists(st.integers(0, 3), max_size=4),
+    st.integers(0, 4),
+    st.sets(st.integers(1, 254), max_size=3),
+)
+
+
+def parts(image):
+    return columns(image), list(image.boxes), list(image.tags)
+
+
+@given(annotated_images, st.integers(0, 2**32), st.integers(0, 5), ratios, ratios)
+def test_boxes_and_tags_are_dropped_like_object_strokes(image, seed, min_per_image, one, other):
+    kept = [
+        drop_annotations(image, ratio, seed=seed, min_per_image=min_per_image)
+        for ratio in (0, min(one, other), max(one, other), 1)
+    ]
+    assert parts(kept[0]) == parts(image)
+    for more, fewer in pairwise(kept):
+        for of_more, of_fewer in zip(parts(more), parts(fewer), strict=True):
+            assert of_fewer == [annotation for annotation in of_more if annotation in of_fewer]
+    counts = [
+        sum(stroke.class_id != 0 for stroke in i.strokes) + len(i.boxes) + len(i.tags) for i in kept
+    ]
+    assert counts[-1] == min(min_per_image, counts[0])
+    strokes_alone = replace(image, boxes=(), tags=())
+    dropped, alone = (drop_annotations(i, one, seed=seed) for i in (image, strokes_alone))
+    assert columns(dropped) == columns(alone)
+
+
+def test_boxes_and_tags_are_dropped_with_the_probability_that_was_asked_for():
+    num_boxes = num_tags = 0
+    for i in range(2000):
+        image = ImageStrokes(f"image_{i}", 9, 9, (), (Box(1, 1, 1, 2, 2),) * 2, (4, 5))
+        dropped = drop_annotations(image, 0.3, seed=0)
+        num_boxes, num_tags = num_boxes + len(dropped.boxes), num_tags + len(dropped.tags)
+    assert abs(num_boxes / 4000 - 0.7) < 0.03
+    assert abs(num_tags / 4000 - 0.7) < 0.03
+
+
+def test_shrinking_leaves_boxes_and_tags():
+    image = replace(image_of(CLASSES), boxes=(Box(1, 1, 1, 8, 8),), tags=(4,))
+    shrunk = degrade(image, Degradation("shrink", 1), seed=0)
+    assert (shrunk.boxes, shrunk.tags) == (image.boxes, image.tags)
 
 
 def test_images_without_strokes():
@@ -238,7 +290,7 @@ def test_ratios_outside_zero_to_one_are_refused(ratio):
     with pytest.raises(ValueError, match="fraction removed"):
         shrink_stroke(Stroke(1, np.zeros((1, 2)), 3), ratio)
     with pytest.raises(ValueError, match="fraction removed"):
-        drop_strokes(image_of(CLASSES), ratio, seed=0)
+        drop_annotations(image_of(CLASSES), ratio, seed=0)
 
 
 def test_full_removes_nothing():

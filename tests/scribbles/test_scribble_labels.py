@@ -1,14 +1,27 @@
 import hashlib
 import json
 import logging
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from cdsp.distance_maps import boundary_distance_map, scribble_distance_map
 from cdsp.files import IGNORE
+from cdsp.pseudo_labels.labels import calibrated_threshold
+from cdsp.scribbles.boxes import label_from_boxes
 from cdsp.scribbles.degrade import Degradation
 from cdsp.scribbles.labels import degrade_scribbles, read_image_classes, simulate_scribbles
-from cdsp.scribbles.strokes import arc_length, rasterise, read_header, read_strokes
+from cdsp.scribbles.strokes import (
+    Box,
+    ImageStrokes,
+    Stroke,
+    arc_length,
+    rasterise,
+    read_header,
+    read_strokes,
+    write_strokes,
+)
 from cdsp.store import LabelStore
 
 FILES = ["image_classes.json", "labels.h5", "strokes.jsonl"]
@@ -175,3 +188,147 @@ def test_files_that_are_missing_or_foreign_are_refused(tiny_data, tmp_path):
         read_image_classes(tmp_path / "absent.json")
     with pytest.raises(ValueError, match="expected format 'cdsp-image-classes'"):
         read_image_classes(tiny_data.dataset.root / "dataset.json")
+
+
+ID = "train_00000"
+BOX = Box(3, 10, 12, 30, 33)
+OBJECT_STROKE = Stroke(5, np.array([[2, 2], [12, 14]]), 3)
+BACKGROUND_STROKE = Stroke(0, np.array([[0, 40], [47, 40]]), 3)
+
+
+@pytest.fixture
+def annotated(tiny_data, tmp_path):
+    """Function of the annotations of one image of the tiny data: its label and its classes."""
+
+    def make(
+        strokes=(), boxes=(), tags=(), name="full", seed=0, size=(48, 48), image_id=ID, dataset=None
+    ):
+        path, output = tmp_path / "annotated.jsonl", tmp_path / "annotated"
+        write_strokes(path, [ImageStrokes(image_id, *size, strokes, boxes, tags)], {})
+        options = {"drop_background": False, "min_per_image": 0, "seed": seed}
+        dataset = dataset or tiny_data.dataset
+        degrade_scribbles(path, Degradation.parse(name), output, dataset=dataset, **options)
+        return LabelStore(output / "labels.h5")[ID], image_classes(output)[ID]
+
+    return make
+
+
+@pytest.fixture
+def box_label(tiny_data):
+    return label_from_boxes(tiny_data.dataset.image(ID), [BOX])
+
+
+def test_a_point_is_a_dot_of_its_class(annotated):
+    label, classes = annotated((Stroke(4, np.array([[20.2, 30]]), 3), BACKGROUND_STROKE))
+    expected = np.full((48, 48), IGNORE)
+    expected[29:32, 19:22] = 4
+    expected[39:42] = 0
+    np.testing.assert_array_equal(label, expected)
+    assert classes == [4]
+
+
+def test_tags_are_classes_without_a_trace_in_the_label(annotated, caplog):
+    label, classes = annotated(tags=(2, 9))
+    assert (label == IGNORE).all()
+    assert classes == [2, 9]
+    assert "have no object" not in caplog.text
+    label, classes = annotated((OBJECT_STROKE, BACKGROUND_STROKE), tags=(2, 9))
+    np.testing.assert_array_equal(label, rasterise((OBJECT_STROKE, BACKGROUND_STROKE), 48, 48))
+    assert classes == [2, 5, 9]
+
+
+def test_the_stages_behind_bear_an_image_without_any_label(annotated):
+    label, _ = annotated(tags=(2,))
+    assert not scribble_distance_map(label, 2).any()
+    assert (boundary_distance_map(label, 7) == 255).all()
+    assert calibrated_threshold(np.full((48, 48), 99, np.uint8), label) is None
+
+
+def test_outside_of_boxes_is_background_where_boxes_are_all_there_is(annotated, box_label):
+    for tags in ((), (3,)):
+        label, classes = annotated(boxes=(BOX,), tags=tags)
+        np.testing.assert_array_equal(label, box_label)
+        assert classes == [3]
+    assert (box_label == 0).sum() == 48 * 48 - 21 * 22
+
+
+@pytest.mark.parametrize(("strokes", "tags"), [((OBJECT_STROKE,), ()), ((), (5,)), ((), (3, 5))])
+def test_outside_of_boxes_nothing_is_known_where_there_are_other_objects(
+    annotated, box_label, strokes, tags
+):
+    label, classes = annotated(strokes, (BOX,), tags)
+    drawn = rasterise(strokes, 48, 48)
+    expected = np.where(drawn == IGNORE, np.where(box_label == 0, IGNORE, box_label), drawn)
+    np.testing.assert_array_equal(label, expected)
+    assert classes == [3, 5]
+
+
+def test_strokes_are_painted_over_boxes(annotated, box_label):
+    within = Stroke(0, np.array([[15, 15], [25, 25]]), 2)
+    label, _ = annotated((within,), (BOX,))
+    drawn = rasterise((within,), 48, 48) == 0
+    assert (label[drawn] == 0).all()
+    np.testing.assert_array_equal(label[~drawn], box_label[~drawn])
+
+
+def test_a_hidden_box_still_names_its_class(annotated):
+    assert annotated(boxes=(Box(3, -9, -9, -5, -5),))[1] == [3]
+
+
+def test_what_was_dropped_is_no_background(annotated):
+    """Where objects were annotated and dropped, a smaller set must not say more than the full."""
+    annotations = {"boxes": (BOX, Box(4, 35, 5, 45, 20)), "tags": (3,)}
+    full, _ = annotated(**annotations)
+    assert (full == 0).any()
+    seen, num_full = set(), 0
+    for seed in range(16):
+        label, classes = annotated(**annotations, name="drop-0.5", seed=seed)
+        if 4 in classes and (label == 0).any():
+            np.testing.assert_array_equal(label, full)
+            num_full += 1
+        else:
+            assert not (label == 0).any()
+        seen.add(tuple(classes))
+    assert {(3,), (4,), (3, 4)} <= seen
+    assert num_full > 0
+    for seed in range(16):
+        for strokes, tags in (((OBJECT_STROKE,), ()), ((), (5,))):
+            label, _ = annotated(strokes, (BOX,), tags, name="drop-0.5", seed=seed)
+            assert not (label == 0).any()
+
+
+def test_shrinking_leaves_the_label_of_boxes(annotated, box_label):
+    label, _ = annotated((BACKGROUND_STROKE,), (BOX,), name="shrink-1")
+    changed = rasterise((Stroke(0, np.array([[23.5, 40]]), 3),), 48, 48) == 0
+    np.testing.assert_array_equal(label, np.where(changed, 0, box_label))
+
+
+def test_annotations_that_do_not_fit_the_data_set_are_refused_and_destroy_nothing(
+    tiny_data, annotated, tmp_path
+):
+    annotated(boxes=(BOX,))
+    before = file_hashes(tmp_path / "annotated")
+    for wrong, message in (
+        ({"size": (48, 47)}, "annotated at 47×48 pixels, .* has 48×48"),
+        ({"image_id": "elsewhere"}, "'elsewhere' is not in data set 'tiny'"),
+        ({"boxes": (Box(13, 1, 1, 5, 5),)}, "names class 13; expected 0 to 12"),
+        ({"tags": (3, 99)}, "names class 99"),
+        ({"strokes": (Stroke(40, np.zeros((1, 2)), 3),)}, "names class 40"),
+    ):
+        with pytest.raises(ValueError, match=message) as error:
+            annotated(**{"boxes": (BOX,), **wrong})
+        assert str(tmp_path / "annotated.jsonl") in str(error.value)
+    options = {"drop_background": False, "min_per_image": 0, "seed": 0}
+    write_strokes(tmp_path / "boxed.jsonl", [ImageStrokes(ID, 48, 48, (), (BOX,))], {})
+    with pytest.raises(ValueError, match=r"has boxes, .* --dataset dataset\.json"):
+        degrade_scribbles(
+            tmp_path / "boxed.jsonl", Degradation("full"), tmp_path / "annotated", **options
+        )
+    assert file_hashes(tmp_path / "annotated") == before
+
+
+def test_a_photograph_that_was_exchanged_is_refused(tiny_data, annotated):
+    dataset = tiny_data.dataset
+    images = {**dataset.images, ID: (dataset.images[ID][0], 48, 40)}
+    with pytest.raises(ValueError, match="another size than"):
+        annotated(boxes=(BOX,), size=(48, 40), dataset=replace(dataset, images=images))

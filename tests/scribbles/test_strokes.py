@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from skimage.draw import line as skimage_line
 
 from cdsp.scribbles.strokes import (
+    Box,
     ImageStrokes,
     Stroke,
     arc_length,
@@ -147,6 +148,31 @@ def test_impossible_strokes_are_refused(class_id, points, width, message):
         Stroke(class_id, np.array(points), width)
 
 
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ((0, 1, 1, 2, 2), "class 0; expected 1..254"),
+        ((255, 1, 1, 2, 2), "class 255"),
+        ((-1, 1, 1, 2, 2), "class -1"),
+        ((1, 2, 1, 1.9, 2), "expected right >= left"),
+        ((1, 1, 2, 2, 1), "bottom >= top"),
+        ((1, np.nan, 1, 2, 2), "finite"),
+        ((1, 1, 1, np.inf, 2), "finite"),
+    ],
+)
+def test_impossible_boxes_are_refused(values, message):
+    with pytest.raises(ValueError, match=message):
+        Box(*values)
+    assert Box(254, -5, 3, -5, 3).left == -5
+
+
+@pytest.mark.parametrize("tags", [(0,), (255,), (2, 1), (1, 1)])
+def test_impossible_tags_are_refused(tags):
+    with pytest.raises(ValueError, match="tag"):
+        ImageStrokes("a", 3, 3, (), tags=tags)
+    assert ImageStrokes("a", 3, 3, (), tags=(1, 7, 254)).tags == (1, 7, 254)
+
+
 def test_a_stroke_keeps_its_own_points():
     points = np.array([[1, 2], [3, 4]])
     stroke = Stroke(1, points, 3)
@@ -177,6 +203,8 @@ def plain(images):
             image.height,
             image.width,
             [(stroke.class_id, stroke.points.tolist(), stroke.width) for stroke in image.strokes],
+            image.boxes,
+            image.tags,
         )
         for image in images
     ]
@@ -191,7 +219,10 @@ def some_images():
             Stroke(0, np.array([[1.25, -3.5], [400.125, 7]]), 3),
             Stroke(17, np.array([[1e9, -1e9]]), 1.7345),
         ),
+        (Box(254, -1e9, -0.125, 4, 4), Box(1, 3, 3, 3, 3)),
+        (1, 9, 254),
     )
+    yield ImageStrokes("tags only", 7, 7, (), tags=(3,))
     yield ImageStrokes("ein Schäfchen", 1, 2, ())
 
 
@@ -202,7 +233,7 @@ def test_file_round_trip(tmp_path):
     assert read_header(path) == header
     assert plain(read_strokes(path)) == plain(some_images())
     first = path.read_text(encoding="utf-8").splitlines()[0]
-    assert json.loads(first) == {"format": "cdsp-strokes", "version": 1, **header}
+    assert json.loads(first) == {"format": "cdsp-strokes", "version": 2, **header}
 
     again = tmp_path / "again.jsonl"
     write_strokes(again, some_images(), dict(reversed(header.items())))
@@ -212,9 +243,11 @@ def test_file_round_trip(tmp_path):
 def test_points_are_rounded_to_three_decimals(tmp_path):
     path = tmp_path / "strokes.jsonl"
     stroke = Stroke(1, np.array([[1.23449, -0.0001], [2 / 3, 100.9996]]), 3)
-    write_strokes(path, [ImageStrokes("a", 5, 5, (stroke,))], {})
+    box = Box(3, -0.0001, 1 / 3, 1.23451, 100.9996)
+    write_strokes(path, [ImageStrokes("a", 5, 5, (stroke,), (box,))], {})
     (image,) = read_strokes(path)
     assert image.strokes[0].points.tolist() == [[1.234, 0], [0.667, 101]]
+    assert image.boxes == (Box(3, 0, 0.333, 1.235, 101),)
     assert "-0.0" not in path.read_text()
 
 
@@ -242,12 +275,21 @@ def test_reading_is_lazy(tmp_path):
     assert next(images).image_id == "2007_000175"
 
 
-HEADER = '{"format":"cdsp-strokes","version":1}\n'
-IMAGE = '{"height":2,"image_id":"a","strokes":[],"width":2}\n'
+HEADER = '{"format":"cdsp-strokes","version":2}\n'
+IMAGE = '{"boxes":[],"height":2,"image_id":"a","strokes":[],"tags":[],"width":2}\n'
+BOX = '[{"bottom":2,"class_id":1,"left":1,"right":2,"top":1}]'
 
 
 def with_strokes(strokes):
-    return HEADER + IMAGE.replace("[]", strokes)
+    return HEADER + IMAGE.replace('"strokes":[]', f'"strokes":{strokes}')
+
+
+def with_boxes(boxes):
+    return HEADER + IMAGE.replace('"boxes":[]', f'"boxes":{boxes}')
+
+
+def with_tags(tags):
+    return HEADER + IMAGE.replace('"tags":[]', f'"tags":{tags}')
 
 
 @pytest.mark.parametrize(
@@ -258,7 +300,7 @@ def with_strokes(strokes):
         (HEADER[:-5], "line 1: the line is cut short"),
         ("[1]\n", "line 1: expected a JSON object"),
         (HEADER.replace("cdsp-strokes", "else"), "line 1: expected format .* found format 'else'"),
-        (HEADER.replace("1", "2"), "line 1: .* version 2"),
+        (HEADER.replace("2", "1"), "line 1: expected format .*, version 2, found .* version 1"),
         (IMAGE, "line 1: expected format"),
         (HEADER + IMAGE + IMAGE[:-1], "line 3: the line is cut short"),
         (HEADER + IMAGE + IMAGE[:20], "line 3: the line is cut short"),
@@ -269,6 +311,8 @@ def with_strokes(strokes):
         (HEADER + IMAGE.replace(":2", ":0"), "line 2: .*expected at least 1"),
         (HEADER + IMAGE.replace(":2", ":2.5"), "line 2: "),
         (HEADER + IMAGE.replace('"a"', "7"), "line 2: expected a string"),
+        (HEADER + IMAGE.replace('"a"', '"../a"'), "line 2: .*not an image id"),
+        (HEADER + "[" * 100_000 + "\n", "line 2: the line is not JSON"),
         (with_strokes("null"), "line 2: expected a list"),
         (with_strokes("[5]"), "line 2: .*keys class_id"),
         (with_strokes('[{"class_id":1,"points":[[NaN,1]],"width":3}]'), "line 2: .*not finite"),
@@ -278,6 +322,21 @@ def with_strokes(strokes):
         (with_strokes('[{"class_id":"1","points":[[1,2]],"width":3}]'), "line 2: "),
         (with_strokes('[{"class_id":1,"points":[[1,2]],"width":"3"}]'), "line 2: "),
         (with_strokes('[{"class_id":1,"points":[[1,2]],"width":-3}]'), "line 2: .*wide"),
+        (with_strokes(f'[{{"class_id":1,"points":[[1,{10**400}]],"width":3}}]'), "line 2: "),
+        (HEADER + IMAGE.replace('"boxes":[],', ""), "line 2: .*keys image_id, .*boxes, tags"),
+        (with_boxes("{}"), "line 2: expected a list for 'boxes'"),
+        (with_boxes("[5]"), "line 2: .*keys class_id, left, top, right, bottom"),
+        (with_boxes(BOX.replace("top", "up")), "line 2: .*keys class_id, left"),
+        (with_boxes(BOX.replace('"left":1', '"left":3')), "line 2: .*right >= left"),
+        (with_boxes(BOX.replace('"left":1', '"left":NaN')), "line 2: .*finite"),
+        (with_boxes(BOX.replace('"left":1', '"left":"1"')), "line 2: "),
+        (with_boxes(BOX.replace('"left":1', f'"left":{10**400}')), "line 2: "),
+        (with_boxes(BOX.replace('"class_id":1', '"class_id":0')), "line 2: .*class 0"),
+        (with_boxes(BOX.replace('"class_id":1', '"class_id":1.5')), "line 2: "),
+        (with_tags("7"), "line 2: expected a list for 'tags'"),
+        (with_tags('["1"]'), "line 2: "),
+        (with_tags("[0]"), "line 2: .*tag has class 0"),
+        (with_tags("[3,3]"), "line 2: .*ascending, each once"),
     ],
 )
 def test_broken_files_are_refused_with_file_and_line(tmp_path, content, message):

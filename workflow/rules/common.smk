@@ -8,7 +8,7 @@ import os
 import shutil
 
 from cdsp.config import Run, parse_config
-from cdsp.files import canonical_json
+from cdsp.files import canonical_json, digest
 from cdsp.settings import settings_dict
 
 try:
@@ -56,14 +56,61 @@ def real_cores(number):
 GPU = 1 if shutil.which("nvidia-smi") else 0
 
 
+def fingerprint(*folders):
+    """Names, sizes and times of the files in a user's folders, as a param of the rule that reads them.
+
+    It changes with the files, so that new strokes or another mask remake what depends on them.
+    """
+    entries = [
+        (entry.path, entry.stat().st_size, entry.stat().st_mtime_ns)
+        for folder in folders
+        if os.path.isdir(folder)
+        for entry in os.scandir(folder)
+    ]
+    return digest(sorted(entries))
+
+
+def weight_file(source):
+    """The file of backbone weights that a rule reads, where `source` names one."""
+    return [] if source in ("imagenet", "none") else [source]
+
+
 # dataset
 
 
 def dataset_command(wildcards, output):
     source = CONFIG.datasets[CONFIG.dataset]["source"]
-    if source == "shapes":
-        return f"shapes --output {os.path.dirname(output[0])}"
-    return f"folder --output {output[0]}"
+    # The data set that is drawn lies beside its description.
+    written = os.path.dirname(output[0]) if source == "shapes" else output[0]
+    return f"{source} --output {written}"
+
+
+def dataset_fingerprint(wildcards):
+    """Of a user's own folder; what is drawn or fetched is the project's own affair."""
+    settings = CONFIG.dataset_settings(CONFIG.dataset)
+    if CONFIG.datasets[CONFIG.dataset]["source"] != "folder":
+        return None
+    names = ("JPEGImages", "SegmentationClassAug", "ImageSets/SegmentationAug")
+    return fingerprint(*(os.path.join(settings.path, name) for name in names))
+
+
+# scribbles
+
+
+def strokes_command(wildcards):
+    return {"simulated": "simulate", "annotations": "import"}[
+        CONFIG.scribbles["source"]
+    ]
+
+
+def strokes_fingerprint(wildcards):
+    """Of the folder or file of a user's annotations."""
+    path = getattr(CONFIG.stroke_settings, "path", None)
+    if path is None and CONFIG.datasets[CONFIG.dataset]["source"] == "folder":
+        path = os.path.join(CONFIG.dataset_settings(CONFIG.dataset).path, "Scribbles")
+    if path is None or CONFIG.scribbles["source"] == "simulated":
+        return None
+    return os.stat(path).st_mtime_ns if os.path.isfile(path) else fingerprint(path)
 
 
 # pseudo_labels
@@ -119,6 +166,12 @@ def store_options(method, scribbles, recipe):
 
 def run_stores(wildcards):
     return store_options(wildcards.method, wildcards.scribbles, wildcards.recipe)
+
+
+def all_weights(wildcards):
+    """The trained networks of all tables."""
+    runs = dict.fromkeys(run for table in CONFIG.tables for run in CONFIG.runs(table))
+    return [f"{STAGES}/segmentation/{run.folder}/weights.pt" for run in runs]
 
 
 def as_options(stores):

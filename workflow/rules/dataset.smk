@@ -1,7 +1,7 @@
-"""Stage dataset: draws or verifies the data set.
+"""Stage dataset: draws, fetches or verifies the data set.
 
-From nothing (`source: shapes`) or a folder (`source: folder`) into results/<dataset>/dataset:
-dataset.json, which describes a verified VOC-layout folder.
+From nothing (`source: shapes`), a folder (`source: folder`) or archives (`source: scribblesup`)
+into results/<dataset>/dataset: dataset.json, which describes a verified VOC-layout folder.
 """
 
 
@@ -19,5 +19,6 @@ rule dataset:
         command=dataset_command,
         name=CONFIG.dataset,
         settings=settings_json(CONFIG.dataset_settings(CONFIG.dataset)),
+        content=dataset_fingerprint,
     shell:
         "cdsp dataset {params.command} --name {params.name} --settings {params.settings:q} > {log} 2>&1"

@@ -15,6 +15,9 @@ rule pseudo_labels_classifier:
     input:
         dataset=rules.dataset.output,
         classes=image_classes,
+        backbone=lambda wildcards: weight_file(
+            CONFIG.pseudo_labels[wildcards.recipe].classifier.backbone_weights
+        ),
     output:
         f"{RECIPE}/classifier.pt",
     log:

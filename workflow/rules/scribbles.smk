@@ -1,31 +1,35 @@
 """Stage scribbles: strokes, their degradations, scribble labels and image-level classes.
 
-From dataset.json into results/<dataset>/scribbles: strokes.jsonl, and <degradation>/{strokes.jsonl,
-labels.h5, image_classes.json} for full, shrink-<ratio> and drop-<ratio>.
+From dataset.json, and annotations where people drew them, into results/<dataset>/scribbles:
+strokes.jsonl, and <degradation>/{strokes.jsonl, labels.h5, image_classes.json} for full,
+shrink-<ratio> and drop-<ratio>.
 """
 
 
-rule scribbles_simulate:
+rule scribbles_strokes:
     input:
         rules.dataset.output,
     output:
         f"{STAGES}/scribbles/strokes.jsonl",
     log:
-        f"{STAGES}/logs/scribbles_simulate.log",
+        f"{STAGES}/logs/scribbles_strokes.log",
     benchmark:
-        f"{STAGES}/benchmarks/scribbles_simulate.tsv"
+        f"{STAGES}/benchmarks/scribbles_strokes.tsv"
     conda:
         "../../envs/cdsp.yaml"
     threads: real_cores(1)
     params:
-        settings=settings_json(CONFIG.scribbles),
+        command=strokes_command,
+        settings=settings_json(CONFIG.stroke_settings),
+        content=strokes_fingerprint,
     shell:
-        "cdsp scribbles simulate --dataset {input} --settings {params.settings:q} --output {output} > {log} 2>&1"
+        "cdsp scribbles {params.command} --dataset {input} --settings {params.settings:q} --output {output} > {log} 2>&1"
 
 
 rule scribbles_degrade:
     input:
-        rules.scribbles_simulate.output,
+        dataset=rules.dataset.output,
+        strokes=rules.scribbles_strokes.output,
     output:
         strokes=f"{STAGES}/scribbles/{{scribbles}}/strokes.jsonl",
         labels=f"{STAGES}/scribbles/{{scribbles}}/labels.h5",
@@ -41,5 +45,6 @@ rule scribbles_degrade:
         folder=subpath(output.labels, parent=True),
         settings=settings_json(CONFIG.degradation),
     shell:
-        "cdsp scribbles degrade {input} --degradation {wildcards.scribbles} --settings {params.settings:q}"
+        "cdsp scribbles degrade {input.strokes} --dataset {input.dataset}"
+        " --degradation {wildcards.scribbles} --settings {params.settings:q}"
         " --output {params.folder} > {log} 2>&1"

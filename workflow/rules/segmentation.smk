@@ -12,6 +12,7 @@ rule segmentation:
     input:
         dataset=rules.dataset.output,
         stores=lambda wildcards: list(run_stores(wildcards).values()),
+        backbone=weight_file(CONFIG.segmentation.backbone_weights),
     output:
         f"{STAGES}/segmentation/{RUN}/weights.pt",
     log:

@@ -1,0 +1,34 @@
+import numpy as np
+import pytest
+
+from cdsp.annotations.read import read_annotations
+from cdsp.scribbles.strokes import Stroke, rasterise
+
+
+@pytest.fixture(scope="session")
+def read_file(tmp_path_factory):
+    """Function of a name and the content of a file: the annotations in it, and the problems."""
+
+    def read(name, content):
+        path = tmp_path_factory.mktemp("file") / name
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+        problems = []
+        return list(read_annotations(path, problems)), problems
+
+    return read
+
+
+@pytest.fixture(scope="session")
+def pixels():
+    """Function of a shape: the (x, y) that a pen of 1 px marks along a stroke, or a box holds."""
+
+    def mark(shape, width=1.0):
+        assert shape.points.dtype == np.float64
+        if shape.kind == "box":
+            (left, top), (right, bottom) = shape.points.min(axis=0), shape.points.max(axis=0)
+            grid = [(x, y) for y in range(40) for x in range(40)]
+            return {(x, y) for x, y in grid if left <= x <= right and top <= y <= bottom}
+        y, x = np.nonzero(rasterise([Stroke(1, shape.points, width)], 40, 40) == 1)
+        return set(zip(x.tolist(), y.tolist(), strict=True))
+
+    return mark

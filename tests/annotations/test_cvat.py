@@ -1,0 +1,107 @@
+import tracemalloc
+
+import pytest
+
+from cdsp.annotations.read import read_annotations
+
+EXPORT = """<?xml version="1.0" encoding="utf-8"?>
+<annotations>
+  <version>1.1</version>
+  <meta><task><labels><label><name>cat</name></label></labels></task></meta>
+  <image id="0" name="some/folder/a.b.jpg" width="40" height="30">
+    <polyline label="cat" points="3.50,5.50;6.50,5.50" occluded="0" z_order="2">
+      <attribute name="mood">good</attribute>
+    </polyline>
+    <points label="dog" points="1.50,2.50;9.99,8.01" z_order="-1"/>
+    <box label="dog" xtl="2.00" ytl="1.00" xbr="5.00" ybr="2.00" z_order="0"/>
+    <polyline label="dog" points="4.5,5.5;4.5,7.2" z_order="2"/>
+    <tag label="cow"/>
+  </image>
+  <image id="1" name="empty.png" width="7" height="5"/>
+</annotations>
+"""
+
+
+def test_images_of_a_task(read_file, pixels):
+    (first, empty), problems = read_file("annotations.xml", EXPORT)
+    assert problems == []
+    assert (first.image_id, first.size) == ("a.b", (30, 40))
+    assert (empty.image_id, empty.size, empty.shapes) == ("empty", (5, 7), ())
+    assert [(shape.kind, shape.label) for shape in first.shapes] == [
+        ("stroke", "dog"),
+        ("stroke", "dog"),
+        ("box", "dog"),
+        ("tag", "cow"),
+        ("stroke", "cat"),
+        ("stroke", "dog"),
+    ]
+    dot, other, box, tag, across, down = first.shapes
+    assert (pixels(dot), pixels(other)) == ({(1, 2)}, {(9, 8)})
+    assert pixels(box) == {(2, 1), (3, 1), (4, 1)}
+    assert tag.points.shape == (0, 2)
+    assert pixels(across) == {(3, 5), (4, 5), (5, 5), (6, 5)}
+    assert pixels(down) == {(4, 5), (4, 6), (4, 7)}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("<box ", "<polygon ", "<polygon> of 'dog' is no stroke, box or tag; read are <polyline>"),
+        ("<box ", '<box rotation="30" ', "rotated"),
+        ("3.50,5.50;", "3.50;", "a point is ['3.50']; expected x and y"),
+        ('points="3.50,5.50;6.50,5.50"', "", "expected x and y"),
+        ("3.50,", "inf,", "a coordinate is 'inf'"),
+        ('label="cow"', "", "a label is None"),
+        ('z_order="2"', 'z_order="high"', "z_order is 'high'"),
+    ],
+)
+def test_a_wrong_shape_leaves_the_others(read_file, old, new, message):
+    annotations, (problem, *_) = read_file("annotations.xml", EXPORT.replace(old, new))
+    assert [annotation.image_id for annotation in annotations] == ["a.b", "empty"]
+    assert 2 <= len(annotations[0].shapes) <= 5
+    assert "annotations.xml, image 'some/folder/a.b.jpg': " in problem
+    assert message in problem
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ('width="40"', 'width="1000000000"', "said to be 1e+09 x 30"),
+        ('width="40"', "", "the image's width is None"),
+        ('name="some/folder/a.b.jpg"', 'name=""', "expected the name of a file"),
+    ],
+)
+def test_a_wrong_image_leaves_the_others(read_file, old, new, message):
+    annotations, (problem,) = read_file("annotations.xml", EXPORT.replace(old, new))
+    assert [annotation.image_id for annotation in annotations] == ["empty"]
+    assert message in problem
+
+
+@pytest.mark.parametrize(
+    ("old", "new"), [("1.1", "1.0"), ("<meta>", "<track id='0' label='cat'></track><meta>")]
+)
+def test_other_exports_are_refused(read_file, old, new):
+    annotations, (problem,) = read_file("annotations.xml", EXPORT.replace(old, new))
+    assert annotations == []
+    assert "export as 'CVAT for images 1.1'" in problem
+
+
+def test_memory_does_not_grow_with_the_number_of_images(tmp_path, monkeypatch):
+    monkeypatch.setattr("cdsp.annotations.elements._CHUNK", 2**14)
+    points = ";".join(f"{x}.5,{x % 30}.5" for x in range(60))
+    line = f'<polyline label="cat" points="{points}"/>'
+    peaks = []
+    for number in (20, 200):
+        images = "".join(
+            f'<image name="{index}.jpg" width="500" height="30">{line * 5}</image>'
+            for index in range(number)
+        )
+        path = tmp_path / "annotations.xml"
+        path.write_text(f"<annotations><version>1.1</version>{images}</annotations>")
+        problems = []
+        tracemalloc.start()
+        read = sum(len(annotation.shapes) for annotation in read_annotations(path, problems))
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+        assert (read, problems) == (5 * number, [])
+    assert peaks[1] < 1.3 * peaks[0]
