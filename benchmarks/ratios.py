@@ -20,12 +20,11 @@ import torch
 from PIL import Image
 from scipy.ndimage import distance_transform_edt
 
-from cdsp import runtime
+from cdsp import inference, runtime
 from cdsp.augmentation import augment_image, augment_map, draw_augmentation
 from cdsp.config import EvaluationSettings
 from cdsp.dataset.shapes import draw_shape_scene
 from cdsp.distance_maps import scribble_distance_map
-from cdsp.evaluation import inference
 from cdsp.metrics import confusion_matrix
 from cdsp.networks.deeplab import build_segmentor
 from cdsp.store import LabelStore, write_store

@@ -290,19 +290,52 @@ def pseudo_labels_cams(
     )
 
 
+@pseudo_labels_app.command("probabilities")
+def pseudo_labels_probabilities(
+    weights: Annotated[Path, typer.Argument(help="weights.pt of a run.")],
+    dataset: DatasetOption,
+    image_classes: ImageClassesOption,
+    output: OutputFile,
+    settings: Annotated[
+        str, typer.Option("--settings", help="Protocol; see `cdsp settings evaluation`.")
+    ] = "{scales: [1], long_side: 0, window: 0}",
+    device: DeviceOption = "auto",
+) -> None:
+    """Predict the training images by a trained network, as evidence for the next labels."""
+    from cdsp import runtime
+    from cdsp.config import EvaluationSettings
+    from cdsp.dataset.voc_layout import read_dataset
+    from cdsp.pseudo_labels.probabilities import export_probabilities
+    from cdsp.scribbles.labels import read_image_classes
+
+    export_probabilities(
+        weights,
+        read_dataset(dataset),
+        read_image_classes(image_classes),
+        _settings(EvaluationSettings, settings),
+        output,
+        device=runtime.prepare(1, device),
+    )
+
+
 @pseudo_labels_app.command("labels")
 def pseudo_labels_labels(
-    cams: Annotated[Path, typer.Option(help="Store of CAMs.")],
+    dataset: DatasetOption,
     scribbles: Annotated[Path, typer.Option(help="Store of scribble labels.")],
     output: OutputFile,
+    evidence: Annotated[
+        Path | None, typer.Option(help="Store of CAMs or probabilities; none: strokes alone.")
+    ] = None,
     recipe: Annotated[str, typer.Option(help="Name of the recipe.")] = "cam",
     settings: SettingsOption = "{}",
 ) -> None:
-    """Threshold CAMs into pseudo-labels."""
+    """Turn strokes and evidence into pseudo-labels."""
     from cdsp.config import LabelSettings
+    from cdsp.dataset.voc_layout import read_dataset
     from cdsp.pseudo_labels.labels import make_pseudo_labels
 
-    make_pseudo_labels(cams, scribbles, _settings(LabelSettings, settings), output, recipe=recipe)
+    parsed = _settings(LabelSettings, settings)
+    make_pseudo_labels(read_dataset(dataset), scribbles, evidence, parsed, output, recipe=recipe)
 
 
 @pseudo_labels_app.command("import")
@@ -317,7 +350,7 @@ def pseudo_labels_import(
 ) -> None:
     """Take pseudo-labels made elsewhere (SEAM, AFA, BMP…), after checking each."""
     from cdsp.dataset.voc_layout import read_dataset
-    from cdsp.pseudo_labels.labels import import_pseudo_labels
+    from cdsp.pseudo_labels.imported import import_pseudo_labels
 
     import_pseudo_labels(folder, read_dataset(dataset), scribbles, output, recipe=recipe)
 
@@ -327,12 +360,24 @@ def pseudo_labels_measure(
     labels: Annotated[Path, typer.Argument(help="Store of pseudo-labels.")],
     dataset: DatasetOption,
     output: OutputFile,
+    scribbles: Annotated[
+        Path | None, typer.Option(help="Store of the scribbles that they were made from.")
+    ] = None,
+    full_scribbles: Annotated[
+        Path | None, typer.Option(help="Store of all scribbles: what is more in it is held out.")
+    ] = None,
 ) -> None:
-    """Compare pseudo-labels with the training masks; for reading only."""
+    """Compare pseudo-labels with training masks and held-out strokes; for reading only."""
     from cdsp.dataset.voc_layout import read_dataset
-    from cdsp.pseudo_labels.labels import measure_pseudo_labels
+    from cdsp.pseudo_labels.quality import measure_pseudo_labels
 
-    measure_pseudo_labels(labels, read_dataset(dataset), output)
+    measure_pseudo_labels(
+        labels,
+        read_dataset(dataset),
+        output,
+        scribbles=scribbles,
+        full_scribbles=full_scribbles,
+    )
 
 
 @app.command("distance_maps")

@@ -150,36 +150,80 @@ class CamSettings:
 
 @dataclass(frozen=True)
 class LabelSettings:
-    """How CAMs become pseudo-labels."""
+    """How strokes and other evidence become pseudo-labels."""
 
     background: Literal["constant", "power", "calibrated"] = setting(
         "constant",
-        "background score: a constant threshold, (1 - max CAM)^power, or the threshold that best "
-        "separates each image's own foreground from background scribbles",
+        "background score beside CAMs: a constant threshold, (1 - max CAM)^power, or the "
+        "threshold that best separates each image's own foreground from background scribbles",
     )
     threshold: float = setting(
         0.2, "the constant, and where an image cannot be calibrated", minimum=0, maximum=1
     )
     power: float = setting(4.0, "α of (1 - max CAM)^α", minimum=0)
+    refinement: Literal["none", "random_walk"] = setting(
+        "none", "each pixel by itself, or strokes spread by a random walk on superpixels"
+    )
+    superpixel_spacing: float = setting(10.0, "of the random walk's superpixels, pixels", minimum=1)
+    colour_scale: float = setting(
+        15.0,
+        "difference of colours (8-bit Lab) that weakens an edge of the random walk to exp(-1/2)",
+        minimum=0.1,
+    )
+    prior_weight: float = setting(
+        0.01, "γ of the random walk: rate at which the evidence catches the walker", minimum=0
+    )
     uncertain_band: float = setting(
-        0.0, "255 where foreground and background score differ by less", minimum=0, maximum=1
+        0.0, "255 where the two highest scores differ by less", minimum=0, maximum=1
+    )
+    unstroked: Literal["keep", "ignore"] = setting(
+        "keep", "object regions that no stroke of their class touches: keep them, or 255"
     )
     write_scribbles: bool = setting(False, "write the scribbles into the pseudo-labels")
 
 
+@dataclass(frozen=True, kw_only=True)
+class NetworkEvidence:
+    """A trained segmentation network whose predictions are the evidence of pseudo-labels."""
+
+    method: str = setting(..., "row of `methods` that trained it")
+    network: str = setting(..., "<segmentor>-<backbone>")
+    pseudo_labels: str = setting("none", "recipe that it was trained on; none: on strokes alone")
+    seed: int = setting(0, "of its run", minimum=0)
+    protocol: str = setting(..., "protocol of `evaluation` that its predictions follow")
+
+
 @dataclass(frozen=True)
 class PseudoLabelSettings:
-    """A recipe of pseudo-labels: classifier, CAMs, labels; or labels made elsewhere."""
+    """A recipe of pseudo-labels: evidence and labels made from it; or labels made elsewhere."""
 
+    evidence: Literal["cams", "network", "strokes"] = setting(
+        "cams", "what tells the classes apart: CAMs, a trained network, or the strokes alone"
+    )
     classifier: ClassifierSettings = setting(ClassifierSettings(), "the multi-label classifier")
     cams: CamSettings = setting(CamSettings(), "class activation maps")
-    labels: LabelSettings = setting(LabelSettings(), "from CAMs to labels")
+    network: NetworkEvidence | None = setting(None, "the network, where it is the evidence")
+    labels: LabelSettings = setting(LabelSettings(), "from evidence to labels")
     classes_from: Literal["degraded", "full"] = setting(
         "degraded", "image-level classes: of the scribbles that remain, or of the full ones"
     )
     folder: str | None = setting(
         None, "folder of index PNGs made elsewhere (SEAM, AFA, BMP…); replaces all of the above"
     )
+
+    def __post_init__(self) -> None:
+        """Check what one setting says of another.
+
+        Raises:
+            ValueError: no network for its evidence, or strokes alone without a random walk.
+        """
+        if (self.evidence == "network") != (self.network is not None):
+            raise ValueError("'evidence: network' and the key 'network' go together; give both")
+        if self.evidence == "strokes" and self.labels.refinement == "none":
+            raise ValueError(
+                "evidence 'strokes' says nothing between the strokes; "
+                "set labels.refinement: random_walk"
+            )
 
 
 @dataclass(frozen=True)
@@ -267,6 +311,9 @@ class TableSettings:
     networks: tuple[str, ...] = setting(..., "<segmentor>-<backbone>")
     scribbles: tuple[str, ...] = setting(("full",), "full, shrink-<ratio>, drop-<ratio>")
     pseudo_labels: tuple[str, ...] = setting(..., "recipes of `pseudo_labels`")
+    measured_labels: tuple[str, ...] = setting(
+        (), "more recipes whose labels are measured, without training on them"
+    )
     protocol: str = setting(..., "protocol of `evaluation`")
     seeds: tuple[int, ...] = setting((0, 1), "one run each", minimum=0)
 
@@ -401,6 +448,8 @@ class Config:
         _ = self.stroke_settings
         for name in self.methods:
             self.method(name)
+        for name in self.pseudo_labels:
+            self._check_evidence(name)
         for name, table in self.tables.items():
             where = f"tables.{name}"
             for kind in ("methods", "networks", "scribbles", "pseudo_labels", "seeds"):
@@ -410,6 +459,8 @@ class Config:
             for kind in ("methods", "pseudo_labels"):
                 for item in getattr(table, kind):
                     _known(item, getattr(self, kind), f"{where}.{kind}")
+            for item in table.measured_labels:
+                _known(item, self.pseudo_labels, f"{where}.measured_labels")
             _known(table.protocol, self.evaluation, f"{where}.protocol")
             for item in table.scribbles:
                 if Degradation.parse(item).name != item:
@@ -418,6 +469,29 @@ class Config:
                     )
             for item in table.networks:
                 self.segmentation_settings(item)
+
+    def _check_evidence(self, recipe: str) -> None:
+        """Follow the networks behind a recipe back to strokes, CAMs or a folder."""
+        chain = [recipe]
+        while (evidence := self.pseudo_labels[chain[-1]].network) is not None:
+            where = f"pseudo_labels.{chain[-1]}.network"
+            _known(evidence.method, self.methods, f"{where}.method")
+            _known(evidence.protocol, self.evaluation, f"{where}.protocol")
+            self.segmentation_settings(evidence.network)
+            if "pseudo_label" not in self.method(evidence.method).reads:
+                return
+            _known(evidence.pseudo_labels, self.pseudo_labels, f"{where}.pseudo_labels")
+            chain.append(evidence.pseudo_labels)
+            if chain.count(chain[-1]) > 1:
+                raise ValueError(f"{where}: the recipes go in a circle: {' → '.join(chain)}")
+
+    def evidence_run(self, recipe: str, scribbles: str) -> Run:
+        """The run whose network is the evidence of a recipe, on these scribbles."""
+        evidence = self.pseudo_labels[recipe].network
+        assert evidence is not None
+        return self._run(
+            evidence.method, evidence.network, scribbles, evidence.pseudo_labels, evidence.seed
+        )
 
     def dataset_settings(self, name: str) -> Any:
         """The settings of a data set; its key `source` tells of which kind.
@@ -462,17 +536,20 @@ class Config:
             settings.pseudo_labels,
             settings.seeds,
         ):
-            reads = self.method(method).reads
-            run = Run(
-                method=method,
-                network=network,
-                # Pseudo-labels are made from scribbles, so that their runs depend on them as well.
-                scribbles=scribbles if reads & {"scribble", "pseudo_label"} else "none",
-                pseudo_labels=pseudo_labels if "pseudo_label" in reads else "none",
-                seed=seed,
-            )
-            runs[run] = None
+            runs[self._run(method, network, scribbles, pseudo_labels, seed)] = None
         return list(runs)
+
+    def _run(self, method: str, network: str, scribbles: str, pseudo_labels: str, seed: int) -> Run:
+        """A run, without the scribbles and pseudo-labels that its method does not read."""
+        reads = self.method(method).reads
+        return Run(
+            method=method,
+            network=network,
+            # Pseudo-labels are made from scribbles, so that their runs depend on them as well.
+            scribbles=scribbles if reads & {"scribble", "pseudo_label"} else "none",
+            pseudo_labels=pseudo_labels if "pseudo_label" in reads else "none",
+            seed=seed,
+        )
 
 
 def _parse_source(value: Any, sources: dict[str, type], where: str) -> Any:

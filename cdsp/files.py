@@ -23,7 +23,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 IGNORE = 255
 """The label of a pixel that is unlabelled, void or padded: it never supervises and never weighs."""
 
-QUALITY_FORMAT, QUALITY_VERSION = "cdsp-pseudo-label-quality", 1
+QUALITY_FORMAT, QUALITY_VERSION = "cdsp-pseudo-label-quality", 2
 METRICS_FORMAT, METRICS_VERSION = "cdsp-metrics", 1
 """Formats that one stage writes and another reads."""
 

@@ -15,7 +15,6 @@ import torch
 from cdsp import runtime
 from cdsp.config import EvaluationSettings
 from cdsp.dataset.voc_layout import Dataset
-from cdsp.evaluation.inference import predict_probabilities
 from cdsp.files import (
     METRICS_FORMAT,
     METRICS_VERSION,
@@ -26,6 +25,7 @@ from cdsp.files import (
     write_label,
     write_text,
 )
+from cdsp.inference import predict_probabilities
 from cdsp.metrics import confusion_matrix, scores
 from cdsp.networks.checkpoint import read_network
 from cdsp.overlay import overlay
@@ -69,11 +69,7 @@ def evaluate(
             "(snakemake networks)"
         )
     checkpoint = read_network(weights, "segmentor")
-    if checkpoint.classes != dataset.classes:
-        raise ValueError(
-            f"{weights}: trained on the classes {list(checkpoint.classes)}, "
-            f"the data set has {list(dataset.classes)}"
-        )
+    checkpoint.require_classes(dataset.classes, weights)
     averaged = class_indices(settings.classes, dataset.classes)
     network = checkpoint.network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     num_classes = len(dataset.classes)

@@ -41,6 +41,18 @@ class NetworkCheckpoint:
     settings: dict[str, Any]
     network: nn.Module
 
+    def require_classes(self, classes: tuple[str, ...], path: Path) -> None:
+        """Check that the network, read from ``path``, knows a data set's classes.
+
+        Raises:
+            ValueError: it was trained on others.
+        """
+        if self.classes != classes:
+            raise ValueError(
+                f"{path}: trained on the classes {list(self.classes)}, "
+                f"the data set has {list(classes)}"
+            )
+
 
 def write_network(path: Path, checkpoint: NetworkCheckpoint) -> None:
     """Write a network atomically; equal networks give equal files, byte for byte."""

@@ -107,11 +107,7 @@ def export_cams(
     """
     check_image_classes(dataset, image_classes)
     checkpoint = read_network(weights, "classifier")
-    if checkpoint.classes != dataset.classes:
-        raise ValueError(
-            f"{weights}: trained on the classes {list(checkpoint.classes)}, "
-            f"the data set has {list(dataset.classes)}"
-        )
+    checkpoint.require_classes(dataset.classes, weights)
     network = checkpoint.network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     assert isinstance(network, Classifier)
 

@@ -1,33 +1,25 @@
-"""From CAMs to pseudo-labels: a background score, an argmax, and the scribbles as witnesses."""
+"""From strokes and other evidence to pseudo-labels.
+
+Evidence is what tells the classes of an image apart where no stroke is: class activation maps, with
+a background score beside them, or the probabilities of a trained network. Each pixel takes the
+class that scores highest, or the strokes are spread by a random walk that the evidence guides.
+"""
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from cdsp.config import LabelSettings
 from cdsp.dataset.voc_layout import Dataset
-from cdsp.files import (
-    IGNORE,
-    QUALITY_FORMAT,
-    QUALITY_VERSION,
-    check_label,
-    problem_list,
-    read_label,
-    write_json,
-)
-from cdsp.metrics import confusion_matrix, scores
+from cdsp.files import IGNORE
 from cdsp.progress import progress
+from cdsp.pseudo_labels.random_walk import build_graph, random_walk, remove_unstroked
 from cdsp.settings import settings_dict
 from cdsp.store import LabelStore, write_store
 
-STAGE_VERSION = 1
-
-logger = logging.getLogger(__name__)
+STAGE_VERSION = 2
 
 
 def calibrated_threshold(score: np.ndarray, scribbles: np.ndarray) -> float | None:
@@ -55,165 +47,145 @@ def calibrated_threshold(score: np.ndarray, scribbles: np.ndarray) -> float | No
     return float((widest[0] + widest[-1]) / 2 / 255)
 
 
-def label_from_cams(
-    cams: np.ndarray,
-    classes: list[int],
-    settings: LabelSettings,
+def scores_from_cams(
+    cams: np.ndarray, settings: LabelSettings, scribbles: np.ndarray
+) -> np.ndarray:
+    """Put the background's score before the maps of the classes.
+
+    Args:
+        cams: (C, H, W) uint8, 255 = 1.0.
+        settings: of the background score.
+        scribbles: (H, W) uint8 scribble label, which calibrates the threshold.
+
+    Returns:
+        (1 + C, H, W) float64, 0..1; the background first.
+    """
+    score = cams.max(axis=0, initial=0)
+    if settings.background == "power":
+        background = (1 - score / 255.0) ** settings.power
+    else:
+        threshold = settings.threshold
+        if settings.background == "calibrated":
+            calibrated = calibrated_threshold(score, scribbles)
+            threshold = settings.threshold if calibrated is None else calibrated
+        background = np.full(scribbles.shape, threshold)
+    return np.concatenate([background[None], cams / 255.0])
+
+
+def label_from_evidence(
     scribbles: np.ndarray,
+    classes: np.ndarray,
+    scores: np.ndarray | None,
+    settings: LabelSettings,
+    image: np.ndarray | None = None,
 ) -> np.ndarray:
     """The pseudo-label of one image.
 
+    Where only one class is in question, nothing tells an object from the background, and the label
+    stays 255: an image that has lost its object strokes is not known to be empty.
+
     Args:
-        cams: (number of classes, H, W) uint8, 255 = 1.0.
-        classes: the class of each map.
-        settings: background score, uncertain band, scribbles.
         scribbles: (H, W) uint8 scribble label.
+        classes: (C,) uint8, the classes in question.
+        scores: (C, H, W), 0..1; None for strokes alone.
+        settings: refinement, uncertain band, regions without a stroke, scribbles.
+        image: (H, W, 3) uint8 RGB, for the random walk.
 
     Returns:
-        (H, W) uint8: 0 where the background scores highest, else the class with the highest map;
-        255 where the two scores differ by less than the uncertain band.
+        (H, W) uint8 of ``classes``; the first of equally good ones; 255 where the label is not
+        certain.
+
+    Raises:
+        ValueError: the strokes name a class that is not in question.
     """
-    if classes:
-        score = cams.max(axis=0)
-        label = np.array(classes, np.uint8)[cams.argmax(axis=0)]
-    else:
-        score, label = np.zeros_like(scribbles), np.zeros_like(scribbles)
-    foreground = score / 255.0
-    if settings.background == "power":
-        background: float | np.ndarray = (1 - foreground) ** settings.power
-    else:
-        background = settings.threshold
-        if settings.background == "calibrated":
-            calibrated = calibrated_threshold(score, scribbles)
-            background = settings.threshold if calibrated is None else calibrated
-    label = np.where(foreground > background, label, np.uint8(0))
-    if classes:
-        label[np.abs(foreground - background) < settings.uncertain_band] = IGNORE
+    label = np.full(scribbles.shape, IGNORE)
+    unknown = np.setdiff1d(scribbles[scribbles != IGNORE], classes)
+    if len(unknown):
+        raise ValueError(
+            f"the strokes name the classes {unknown.tolist()}, the evidence knows "
+            f"{classes.tolist()}; make it again from the same scribbles"
+        )
+    if len(classes) > 1 and settings.refinement == "random_walk":
+        assert image is not None
+        graph = build_graph(image, settings.superpixel_spacing, settings.colour_scale)
+        prior = None if scores is None else scores / np.maximum(scores.sum(axis=0), 1e-9)
+        walked = random_walk(graph, scribbles, classes, prior, settings.prior_weight)
+        label = _highest(walked.T, classes, settings.uncertain_band)[graph.superpixels]
+    elif len(classes) > 1:
+        assert scores is not None
+        label = _highest(scores, classes, settings.uncertain_band)
+    if settings.unstroked == "ignore":
+        label = remove_unstroked(label, scribbles)
     if settings.write_scribbles:
         label = np.where(scribbles != IGNORE, scribbles, label)
+    return label.astype(np.uint8)
+
+
+def _highest(scores: np.ndarray, classes: np.ndarray, band: float) -> np.ndarray:
+    """The class of the highest of (C, …) scores; 255 where the next is nearer than the band."""
+    label = classes[scores.argmax(axis=0)]
+    if band:
+        second, first = np.partition(scores, -2, axis=0)[-2:]
+        label[first - second < band] = IGNORE
     return label
 
 
 def make_pseudo_labels(
-    cams: Path, scribbles: Path, settings: LabelSettings, output: Path, *, recipe: str
+    dataset: Dataset,
+    scribbles: Path,
+    evidence: Path | None,
+    settings: LabelSettings,
+    output: Path,
+    *,
+    recipe: str,
 ) -> None:
-    """Write the pseudo-labels of every image that has CAMs.
+    """Write the pseudo-labels of the training images.
 
     Args:
-        cams: store of CAMs.
+        dataset: the training images.
         scribbles: store of scribble labels.
-        settings: from CAMs to labels.
+        evidence: store of CAMs or of a network's probabilities; None for the strokes alone.
+        settings: from evidence to labels.
         output: the store to write.
         recipe: the name of the recipe, kept in the store.
+
+    Raises:
+        ValueError: stores of another kind or origin, or no evidence where it is needed.
     """
-    cam_store, scribble_store = LabelStore(cams, "cams"), LabelStore(scribbles, "scribbles")
+    scribble_store = LabelStore(scribbles, "scribbles")
+    store = None if evidence is None else LabelStore(evidence)
+    if store is None and settings.refinement == "none":
+        raise ValueError("without evidence, labels need 'refinement: random_walk'")
+    if store is not None and store.kind not in ("cams", "probabilities"):
+        raise ValueError(f"{evidence}: holds {store.kind}; expected cams or probabilities")
 
-    def labels() -> Iterator[tuple[str, np.ndarray, dict[str, Any]]]:
-        for image_id in progress(cam_store, "pseudo-labels"):
-            present = [int(value) for value in cam_store.attributes(image_id)["classes"]]
-            label = label_from_cams(
-                cam_store[image_id], present, settings, scribble_store[image_id]
-            )
-            yield image_id, label, {}
+    def label(image_id: str) -> np.ndarray:
+        strokes = scribble_store[image_id]
+        if store is None:
+            classes, scores = np.unique(strokes[strokes != IGNORE]), None
+        else:
+            classes = np.array(store.attributes(image_id)["classes"], np.uint8)
+            if store.kind == "cams":
+                classes = np.concatenate([np.zeros(1, np.uint8), classes])
+                scores = scores_from_cams(store[image_id], settings, strokes)
+            else:
+                scores = store[image_id] / 255.0
+        walks = settings.refinement == "random_walk"
+        image = dataset.image(image_id) if walks else None
+        return label_from_evidence(strokes, classes, scores, settings, image)
 
+    ids = progress(dataset.splits["train"], "pseudo-labels")
+    sources = {"scribbles": scribble_store.digest, "dataset": dataset.digest}
     write_store(
         output,
-        labels(),
+        ((image_id, label(image_id), {}) for image_id in ids),
         kind="pseudo_labels",
         parameters={
             "recipe": recipe,
             "scribbles": scribble_store.parameters["scribbles"],
             **settings_dict(settings),
-            "cams": cam_store.parameters,
+            "evidence": {} if store is None else {"kind": store.kind, **store.parameters},
             "version": STAGE_VERSION,
         },
-        sources={"cams": cam_store.digest, "scribbles": scribble_store.digest},
+        sources=sources if store is None else {**sources, store.kind: store.digest},
     )
-
-
-def import_pseudo_labels(
-    folder: Path, dataset: Dataset, scribbles: str, output: Path, *, recipe: str
-) -> None:
-    """Take pseudo-labels made elsewhere: a folder with ``<id>.png`` for every training image.
-
-    Args:
-        folder: of index PNGs, 0..K-1 and 255.
-        dataset: the training images.
-        scribbles: name of the scribbles that the runs on them use.
-        output: the store to write.
-        recipe: the name of the recipe, kept in the store.
-
-    Raises:
-        ValueError: listing every file that is missing, broken, of another size or with values that
-            are no class.
-    """
-    if not folder.is_dir():
-        raise ValueError(f"{folder}: no such folder of pseudo-labels")
-    ids = dataset.splits["train"]
-
-    def read(image_id: str) -> np.ndarray:
-        path = folder / f"{image_id}.png"
-        label = read_label(path)
-        if label.shape != dataset.size(image_id):
-            raise ValueError(f"{path}: shape {label.shape}, its image {dataset.size(image_id)}")
-        check_label(label, len(dataset.classes), str(path))
-        return label
-
-    problems = []
-    for image_id in progress(ids, "checking pseudo-labels"):
-        try:
-            read(image_id)
-        except ValueError as error:
-            problems.append(str(error))
-    if problems:
-        raise ValueError(problem_list(str(folder), problems))
-    write_store(
-        output,
-        ((image_id, read(image_id), {}) for image_id in ids),
-        kind="pseudo_labels",
-        parameters={"recipe": recipe, "scribbles": scribbles, "version": STAGE_VERSION},
-        sources={"dataset": dataset.digest},
-    )
-
-
-def measure_pseudo_labels(labels: Path, dataset: Dataset, output: Path) -> dict[str, Any]:
-    """Compare pseudo-labels with the training masks; for reading only, nothing is chosen by it.
-
-    Args:
-        labels: store of pseudo-labels.
-        dataset: the training images; without masks of them only the coverage is known.
-        output: the JSON file to write: mean IoU and pixel accuracy over the pixels that have a
-            pseudo-label and each class's IoU (null where unknown), and the coverage (fraction of
-            the pixels that have a pseudo-label).
-    """
-    store = LabelStore(labels, "pseudo_labels")
-    num_classes = len(dataset.classes)
-    confusion = np.zeros((num_classes, num_classes), np.int64)
-    num_pixels = num_labelled = 0
-    for image_id in progress(dataset.splits["train"], "measuring pseudo-labels"):
-        label = store[image_id]
-        known = np.ones(label.shape, bool)
-        if dataset.train_masks:
-            mask = dataset.mask(image_id)
-            confusion += confusion_matrix(mask, label, num_classes)
-            known = mask != IGNORE
-        num_pixels += int(known.sum())
-        num_labelled += int((known & (label != IGNORE)).sum())
-    result = scores(confusion)
-    quality = {
-        "format": QUALITY_FORMAT,
-        "version": QUALITY_VERSION,
-        "recipe": store.parameters["recipe"],
-        "scribbles": store.parameters["scribbles"],
-        "mean_iou": result.mean_iou if dataset.train_masks else None,
-        "pixel_accuracy": result.pixel_accuracy if dataset.train_masks else None,
-        "coverage": num_labelled / num_pixels,
-        "class_iou": {
-            name: None if np.isnan(value) else float(value)
-            for name, value in zip(dataset.classes, result.class_iou, strict=True)
-        },
-    }
-    write_json(output, quality)
-    if dataset.train_masks:
-        logger.info("pseudo-labels: mIoU %.2f", 100 * result.mean_iou)
-    return quality

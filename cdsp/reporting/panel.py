@@ -10,9 +10,9 @@ import torch
 
 from cdsp.config import EvaluationSettings
 from cdsp.dataset.voc_layout import Dataset
-from cdsp.evaluation.inference import predict_probabilities
 from cdsp.figures import picture_grid
 from cdsp.files import IGNORE, atomic_path
+from cdsp.inference import predict_probabilities
 from cdsp.networks.checkpoint import read_network
 from cdsp.overlay import overlay, overlay_scribbles
 from cdsp.progress import progress

@@ -27,6 +27,14 @@ COLUMNS = (
     "pseudo_labels",
     "protocol",
 )
+LABEL_COLUMNS = [
+    "scribbles",
+    "pseudo_labels",
+    "miou",
+    "precision",
+    "coverage",
+    "held_out_accuracy",
+]
 
 
 def make_table(metrics: Sequence[Path]) -> pd.DataFrame:
@@ -58,13 +66,53 @@ def make_table(metrics: Sequence[Path]) -> pd.DataFrame:
     return table.round({"miou_mean": 2, "miou_std": 2})
 
 
+def make_labels_table(quality: Sequence[Path], classes: Sequence[str] = ()) -> pd.DataFrame:
+    """Gather what was measured of pseudo-labels, one row for each.
+
+    Args:
+        quality: what `cdsp.pseudo_labels.quality` wrote, in the order of the rows.
+        classes: the classes that mIoU and precision are averaged over; none: all that occur.
+
+    Returns:
+        A data frame with scribbles, pseudo_labels and, in percent, miou, precision, coverage and
+        held_out_accuracy; empty where unknown.
+
+    Raises:
+        ValueError: a damaged file.
+    """
+
+    def mean(by_class: dict[str, float | None]) -> float:
+        chosen = [by_class[name] for name in classes or by_class]
+        return pd.Series(chosen, dtype=float).mean()
+
+    rows = []
+    for path in quality:
+        value = read_json(path, QUALITY_FORMAT, QUALITY_VERSION)
+        held_out = value["held_out_accuracy"]
+        fractions = {
+            "miou": mean(value["class_iou"]),
+            "precision": mean(value["class_precision"]),
+            "coverage": value["coverage"],
+            "held_out_accuracy": float("nan") if held_out is None else held_out,
+        }
+        rows.append(
+            {
+                "scribbles": value["scribbles"],
+                "pseudo_labels": value["recipe"],
+                **{name: round(100 * fraction, 2) for name, fraction in fractions.items()},
+            }
+        )
+    return pd.DataFrame(rows, columns=LABEL_COLUMNS)
+
+
 def write_table(metrics: Sequence[Path], output: Path, quality: Sequence[Path] = ()) -> None:
     """Write a table as CSV and, beside it, as Markdown to read.
 
     Args:
         metrics: ``metrics.json`` of each run.
-        output: the CSV file; the Markdown has its name with ``.md``.
-        quality: what `measure_pseudo_labels` wrote; shown below the Markdown table.
+        output: the CSV file; the Markdown has its name with ``.md``, and the table of the
+            pseudo-labels behind the runs with ``_labels.csv``.
+        quality: what was measured of the pseudo-labels.
     """
     table = make_table(metrics)
     shown = table.drop(columns=["miou_mean", "miou_std"])
@@ -79,15 +127,21 @@ def write_table(metrics: Sequence[Path], output: Path, quality: Sequence[Path] =
     for name, settings in protocols.items():
         text = ", ".join(f"{key} {value}" for key, value in settings.items())
         lines.append(f"Protocol '{name}': {text}.")
-    for path in quality:
-        value = read_json(path, QUALITY_FORMAT, QUALITY_VERSION)
-        measured = "no training masks to measure them on"
-        if value["mean_iou"] is not None:
-            measured = f"mIoU {100 * value['mean_iou']:.2f} on the training masks"
+    classes = next(iter(protocols.values()))["classes"]
+    labels = make_labels_table(quality, classes)
+    if len(labels):
+        words = {"miou": "mIoU (%)", "precision": "precision (%)", "coverage": "coverage (%)"}
+        words["held_out_accuracy"] = "held-out strokes right (%)"
+        text = labels.rename(columns=words).map(lambda value: "" if pd.isna(value) else str(value))
+        lines += ["", text.to_markdown(index=False, disable_numparse=True), ""]
         lines.append(
-            f"Pseudo-labels '{value['recipe']}' from the scribbles '{value['scribbles']}': "
-            f"{measured}, "
-            f"{100 * value['coverage']:.1f} % of the pixels labelled."
+            "The pseudo-labels on the training images, against masks that they have not seen. "
+            "Held-out strokes are the pixels that the full scribbles label and the degraded ones "
+            "do not."
         )
     write_text(output.with_suffix(".md"), "\n".join(lines) + "\n")
-    write_text(output, table.to_csv(index=False, lineterminator="\n", float_format="%.2f"))
+    for frame, path in (
+        (labels, output.with_name(f"{output.stem}_labels.csv")),
+        (table, output),
+    ):
+        write_text(path, frame.to_csv(index=False, lineterminator="\n", float_format="%.2f"))

@@ -8,8 +8,8 @@ from PIL import Image
 from cdsp.config import EvaluationSettings
 from cdsp.dataset.prepare import describe_folder, make_shapes
 from cdsp.evaluation.evaluate import class_indices, evaluate, predict
-from cdsp.evaluation.inference import predict_probabilities
 from cdsp.files import VOC_PALETTE, read_label
+from cdsp.inference import predict_probabilities
 from cdsp.networks.checkpoint import read_network
 
 CPU = torch.device("cpu")

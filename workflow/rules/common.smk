@@ -115,12 +115,57 @@ def strokes_fingerprint(wildcards):
 
 # pseudo_labels
 
+IMPORTED = [name for name, recipe in CONFIG.pseudo_labels.items() if recipe.folder]
+MADE_HERE = [name for name in CONFIG.pseudo_labels if name not in IMPORTED]
+USES_CAMS = [
+    name for name in MADE_HERE if CONFIG.pseudo_labels[name].evidence == "cams"
+]
+
 
 def recipe_settings(section):
     """Function of a rule's wildcards: one section of the recipe's settings, as JSON."""
     return lambda wildcards: settings_json(
         getattr(CONFIG.pseudo_labels[wildcards.recipe], section)
     )
+
+
+def first_recipe(recipe, *sections):
+    """The first recipe with the same settings in these sections: what is equal is made once."""
+
+    def settings(name):
+        return [getattr(CONFIG.pseudo_labels[name], section) for section in sections]
+
+    return next(name for name in USES_CAMS if settings(name) == settings(recipe))
+
+
+def recipe_classifier(wildcards):
+    owner = first_recipe(wildcards.recipe, "classifier", "classes_from")
+    return f"{STAGES}/pseudo_labels/{wildcards.scribbles}/{owner}/classifier.pt"
+
+
+def recipe_evidence(wildcards):
+    """The store of a recipe's evidence; nothing where the strokes alone are the evidence."""
+    folder = f"{STAGES}/pseudo_labels/{wildcards.scribbles}"
+    evidence = CONFIG.pseudo_labels[wildcards.recipe].evidence
+    if evidence == "cams":
+        owner = first_recipe(wildcards.recipe, "classifier", "cams", "classes_from")
+        return [f"{folder}/{owner}/cams.h5"]
+    return (
+        [f"{folder}/{wildcards.recipe}/probabilities.h5"]
+        if evidence == "network"
+        else []
+    )
+
+
+def evidence_weights(wildcards):
+    """The trained network behind a recipe."""
+    run = CONFIG.evidence_run(wildcards.recipe, wildcards.scribbles)
+    return f"{STAGES}/segmentation/{run.folder}/weights.pt"
+
+
+def evidence_protocol(wildcards):
+    recipe = CONFIG.pseudo_labels[wildcards.recipe]
+    return settings_json(CONFIG.evaluation[recipe.network.protocol])
 
 
 def image_classes(wildcards):
@@ -190,14 +235,18 @@ def table_metrics(wildcards):
 
 
 def table_quality(wildcards):
-    made = {
-        (run.scribbles, run.pseudo_labels)
-        for run in CONFIG.runs(wildcards.table)
-        if run.pseudo_labels != "none"
-    }
+    """Of all pseudo-labels that the table's runs learn from or that it measures besides."""
+    table = CONFIG.tables[wildcards.table]
+    trained = {run.pseudo_labels for run in CONFIG.runs(wildcards.table)}
+    recipes = [
+        name
+        for name in (*table.measured_labels, *table.pseudo_labels)
+        if name in table.measured_labels or name in trained
+    ]
     return [
         f"{STAGES}/pseudo_labels/{scribbles}/{recipe}/quality.json"
-        for scribbles, recipe in sorted(made)
+        for recipe in dict.fromkeys(recipes)
+        for scribbles in table.scribbles
     ]
 
 

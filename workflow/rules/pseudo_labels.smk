@@ -1,14 +1,13 @@
-"""Stage pseudo_labels: image-level classes → classifier → CAMs → labels, or labels made elsewhere.
+"""Stage pseudo_labels: strokes and evidence → labels, or labels made elsewhere.
 
-From dataset.json and scribbles into results/<dataset>/pseudo_labels/<scribbles>/<recipe>:
-classifier.pt, cams.h5, labels.h5, quality.json (against the training masks, for reading only).
+From dataset.json and scribbles into results/<dataset>/pseudo_labels/<scribbles>/<recipe>: the
+evidence (classifier.pt and cams.h5, or probabilities.h5 of a trained network), labels.h5 and
+quality.json (against training masks and held-out strokes, for reading only).
 """
 
 RECIPE = f"{STAGES}/pseudo_labels/{{scribbles}}/{{recipe}}"
 RECIPE_LOG = f"{STAGES}/logs/{{rule}}/{{{{scribbles}}}}/{{{{recipe}}}}"
 RECIPE_BENCHMARK = f"{STAGES}/benchmarks/{{rule}}/{{{{scribbles}}}}/{{{{recipe}}}}.tsv"
-IMPORTED = [name for name, recipe in CONFIG.pseudo_labels.items() if recipe.folder]
-MADE_HERE = [name for name in CONFIG.pseudo_labels if name not in IMPORTED]
 
 
 rule pseudo_labels_classifier:
@@ -45,7 +44,7 @@ rule pseudo_labels_cams:
     input:
         dataset=rules.dataset.output,
         classes=image_classes,
-        classifier=rules.pseudo_labels_classifier.output,
+        classifier=recipe_classifier,
     output:
         f"{RECIPE}/cams.h5",
     log:
@@ -64,10 +63,34 @@ rule pseudo_labels_cams:
         " --classifier {input.classifier} --settings {params.settings:q} --output {output} > {log} 2>&1"
 
 
+rule pseudo_labels_probabilities:
+    input:
+        dataset=rules.dataset.output,
+        classes=image_classes,
+        weights=evidence_weights,
+    output:
+        f"{RECIPE}/probabilities.h5",
+    log:
+        RECIPE_LOG.format(rule="pseudo_labels_probabilities") + ".log",
+    benchmark:
+        RECIPE_BENCHMARK.format(rule="pseudo_labels_probabilities")
+    conda:
+        "../../envs/cdsp.yaml"
+    threads: real_cores(1)
+    resources:
+        gpu=GPU,
+    params:
+        settings=evidence_protocol,
+    shell:
+        "cdsp pseudo_labels probabilities {input.weights} --dataset {input.dataset}"
+        " --image-classes {input.classes} --settings {params.settings:q} --output {output} > {log} 2>&1"
+
+
 rule pseudo_labels:
     input:
-        cams=rules.pseudo_labels_cams.output,
+        dataset=rules.dataset.output,
         scribbles=rules.scribbles_degrade.output.labels,
+        evidence=recipe_evidence,
     output:
         f"{RECIPE}/labels.h5",
     log:
@@ -81,9 +104,12 @@ rule pseudo_labels:
     threads: real_cores(1)
     params:
         settings=recipe_settings("labels"),
+        evidence=lambda wildcards, input: (
+            f"--evidence {input.evidence}" if input.evidence else ""
+        ),
     shell:
-        "cdsp pseudo_labels labels --cams {input.cams} --scribbles {input.scribbles}"
-        " --recipe {wildcards.recipe} --settings {params.settings:q} --output {output} > {log} 2>&1"
+        "cdsp pseudo_labels labels --dataset {input.dataset} --scribbles {input.scribbles}"
+        " {params.evidence} --recipe {wildcards.recipe} --settings {params.settings:q} --output {output} > {log} 2>&1"
 
 
 rule pseudo_labels_import:
@@ -111,6 +137,8 @@ rule pseudo_labels_measure:
     input:
         dataset=rules.dataset.output,
         labels=f"{RECIPE}/labels.h5",
+        scribbles=rules.scribbles_degrade.output.labels,
+        full=f"{STAGES}/scribbles/full/labels.h5",
     output:
         f"{RECIPE}/quality.json",
     log:
@@ -119,4 +147,5 @@ rule pseudo_labels_measure:
         "../../envs/cdsp.yaml"
     threads: real_cores(1)
     shell:
-        "cdsp pseudo_labels measure {input.labels} --dataset {input.dataset} --output {output} > {log} 2>&1"
+        "cdsp pseudo_labels measure {input.labels} --dataset {input.dataset}"
+        " --scribbles {input.scribbles} --full-scribbles {input.full} --output {output} > {log} 2>&1"

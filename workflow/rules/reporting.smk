@@ -12,6 +12,7 @@ rule reporting_table:
     output:
         csv=f"{STAGES}/{{table}}.csv",
         markdown=f"{STAGES}/{{table}}.md",
+        labels=f"{STAGES}/{{table}}_labels.csv",
     log:
         f"{STAGES}/logs/reporting_table/{{table}}.log",
     conda:
@@ -56,10 +57,12 @@ rule reporting:
     input:
         csv=rules.reporting_table.output.csv,
         markdown=rules.reporting_table.output.markdown,
+        labels=rules.reporting_table.output.labels,
         panel=rules.reporting_panel.output,
     output:
         csv="results/{table}.csv",
         markdown="results/{table}.md",
+        labels="results/{table}_labels.csv",
         panel="results/{table}.png",
     log:
         f"{STAGES}/logs/reporting/{{table}}.log",
@@ -68,4 +71,4 @@ rule reporting:
         "../../envs/cdsp.yaml"
     shell:
         "(cp {input.csv} {output.csv} && cp {input.markdown} {output.markdown}"
-        " && cp {input.panel} {output.panel}) > {log} 2>&1"
+        " && cp {input.labels} {output.labels} && cp {input.panel} {output.panel}) > {log} 2>&1"

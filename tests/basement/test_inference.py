@@ -7,7 +7,7 @@ from torch import nn
 
 from cdsp.augmentation import IMAGENET_MEAN, IMAGENET_STD
 from cdsp.config import EvaluationSettings
-from cdsp.evaluation.inference import predict_probabilities, window_positions
+from cdsp.inference import predict_probabilities, window_positions
 from cdsp.networks.deeplab import NetworkOutput
 
 CPU = torch.device("cpu")

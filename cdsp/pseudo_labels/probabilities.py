@@ -1,0 +1,74 @@
+"""A trained network's predictions on the training images, as evidence for the next labels."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from cdsp.config import EvaluationSettings
+from cdsp.dataset.voc_layout import Dataset
+from cdsp.inference import predict_probabilities
+from cdsp.networks.checkpoint import read_network
+from cdsp.progress import progress
+from cdsp.pseudo_labels.classifier import check_image_classes
+from cdsp.settings import settings_dict
+from cdsp.store import write_store
+
+STAGE_VERSION = 1
+
+
+def export_probabilities(
+    weights: Path,
+    dataset: Dataset,
+    image_classes: dict[str, list[int]],
+    settings: EvaluationSettings,
+    output: Path,
+    *,
+    device: torch.device,
+) -> None:
+    """Write the probabilities of the background and of each image's own classes.
+
+    The store holds (1 + number of classes, H, W) uint8 for each training image, 255 = 1.0, scaled
+    to sum to 1 over these classes; the attribute ``classes`` names them, the background first.
+
+    Args:
+        weights: the segmentation network's file.
+        dataset: the training images.
+        image_classes: image id → object classes in it; only these are asked for.
+        settings: the protocol of the predictions.
+        output: the store to write.
+        device: where to compute.
+
+    Raises:
+        ValueError: a network of other classes; see also `check_image_classes`.
+    """
+    check_image_classes(dataset, image_classes)
+    checkpoint = read_network(weights, "segmentor")
+    checkpoint.require_classes(dataset.classes, weights)
+    network = checkpoint.network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def maps() -> Iterator[tuple[str, np.ndarray, dict[str, Any]]]:
+        for image_id in progress(dataset.splits["train"], "predicting training images"):
+            classes = [0, *image_classes[image_id]]
+            found = predict_probabilities(network, dataset.image(image_id), settings, device)
+            chosen = found[classes]
+            chosen = chosen / chosen.sum(dim=0, keepdim=True).clamp(min=1e-9)
+            probabilities = chosen.mul(255).round().to(torch.uint8).cpu().numpy()
+            yield image_id, probabilities, {"classes": classes}
+
+    write_store(
+        output,
+        maps(),
+        kind="probabilities",
+        parameters={
+            **settings_dict(settings),
+            "network": checkpoint.name,
+            "training": checkpoint.settings,
+            "version": STAGE_VERSION,
+        },
+        sources={"dataset": dataset.digest},
+    )

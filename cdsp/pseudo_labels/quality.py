@@ -1,0 +1,106 @@
+"""How good pseudo-labels are: against the training masks, and against strokes held out."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cdsp.dataset.voc_layout import Dataset
+from cdsp.files import IGNORE, QUALITY_FORMAT, QUALITY_VERSION, write_json
+from cdsp.metrics import confusion_matrix, scores
+from cdsp.progress import progress
+from cdsp.store import LabelStore
+
+logger = logging.getLogger(__name__)
+
+
+def measure_pseudo_labels(
+    labels: Path,
+    dataset: Dataset,
+    output: Path,
+    *,
+    scribbles: Path | None = None,
+    full_scribbles: Path | None = None,
+) -> dict[str, Any]:
+    """Compare pseudo-labels with masks and held-out strokes; for reading, nothing is chosen by it.
+
+    What the full scribbles label and the degraded ones do not is held out: the recipe has not seen
+    it, and a person drew it.
+
+    Args:
+        labels: store of pseudo-labels.
+        dataset: the training images; without masks only coverage and held-out strokes are told.
+        output: the JSON file to write. Fractions, null where unknown: ``class_iou`` and
+            ``class_precision`` over the pixels that have a pseudo-label and a true one, their
+            means over the classes that occur and ``pixel_accuracy``; ``coverage``, of the pixels
+            by pseudo-labels; ``held_out_accuracy``, the mean over classes of the held-out stroke
+            pixels that have their own class, where 255 is wrong.
+        scribbles: store of the scribbles that the labels were made from.
+        full_scribbles: store of the scribbles before they were degraded.
+
+    Raises:
+        ValueError: a store of another kind or of other images.
+    """
+    store = LabelStore(labels, "pseudo_labels")
+    strokes = [LabelStore(path, "scribbles") for path in (scribbles, full_scribbles) if path]
+    num_classes = len(dataset.classes)
+    confusion = np.zeros((num_classes, num_classes), np.int64)
+    held_out = np.zeros((num_classes, 2), np.int64)  # pixels of each class: all, right
+    num_pixels = num_labelled = 0
+    for image_id in progress(dataset.splits["train"], "measuring pseudo-labels"):
+        label = store[image_id]
+        known = np.ones(label.shape, bool)
+        if dataset.train_masks:
+            mask = dataset.mask(image_id)
+            confusion += confusion_matrix(mask, label, num_classes)
+            known = mask != IGNORE
+        num_pixels += int(known.sum())
+        num_labelled += int((known & (label != IGNORE)).sum())
+        if len(strokes) == 2:
+            seen, full = (each[image_id] for each in strokes)
+            hidden = (seen == IGNORE) & (full != IGNORE)
+            for column, chosen in enumerate((hidden, hidden & (label == full))):
+                held_out[:, column] += np.bincount(full[chosen], minlength=num_classes)
+    quality = {
+        "format": QUALITY_FORMAT,
+        "version": QUALITY_VERSION,
+        "recipe": store.parameters["recipe"],
+        "scribbles": store.parameters["scribbles"],
+        **_against_masks(confusion, dataset),
+        "coverage": num_labelled / num_pixels,
+        "held_out_accuracy": _mean(_ratio(held_out[:, 1], held_out[:, 0])),
+    }
+    write_json(output, quality)
+    if quality["mean_iou"] is not None:
+        logger.info("pseudo-labels: mIoU %.2f", 100 * quality["mean_iou"])
+    return quality
+
+
+def _against_masks(confusion: np.ndarray, dataset: Dataset) -> dict[str, Any]:
+    result = scores(confusion)
+    precision = _ratio(np.diag(confusion), confusion.sum(axis=0))
+    by_class = {"class_iou": result.class_iou, "class_precision": precision}
+    return {
+        "mean_iou": _mean(result.class_iou),
+        "mean_precision": _mean(precision),
+        "pixel_accuracy": result.pixel_accuracy if confusion.any() else None,
+        **{
+            name: {
+                class_name: None if np.isnan(value) else float(value)
+                for class_name, value in zip(dataset.classes, values, strict=True)
+            }
+            for name, values in by_class.items()
+        },
+    }
+
+
+def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    return np.divide(part, whole, out=np.full(len(whole), np.nan), where=whole > 0)
+
+
+def _mean(values: np.ndarray) -> float | None:
+    known = values[~np.isnan(values)]
+    return float(known.mean()) if len(known) else None
