@@ -10,10 +10,11 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import yaml
 from tabulate import tabulate
 
 from cdsp.annotations.read import annotation_files, read_annotations
-from cdsp.dataset.prepare import FolderContent, inspect_folder
+from cdsp.dataset.prepare import FolderContent, check_classes, inspect_folder
 from cdsp.dataset.voc_layout import Dataset
 from cdsp.figures import picture_grid
 from cdsp.files import IGNORE, atomic_path, problem_list
@@ -21,7 +22,7 @@ from cdsp.overlay import overlay, overlay_scribbles
 from cdsp.scribbles.imported import imported_images
 from cdsp.scribbles.strokes import Box, ImageStrokes, rasterise
 
-BACKGROUND_NAMES = ("background", "_background_", "BG", "bg")
+BACKGROUND_NAMES = ("background", "_background_", "bg")  # in capitals as well
 SHOWN_IMAGES = 6
 PICTURE_SIDE = 400
 """Longer side of an image in the picture of a few, pixels."""
@@ -82,13 +83,27 @@ def check_folder(
         The problems, in words.
 
     Raises:
-        ValueError: no such folder.
+        ValueError: no such folder, or names of classes that no data set could have.
     """
+    if classes:
+        check_classes(classes, "--classes")
     content = inspect_folder(root, len(classes) or IGNORE)
     problems = content.problems
     if annotations is None and (root / "Scribbles").exists():
         annotations = root / "Scribbles"
+    if annotations is not None:
+        try:
+            annotation_files(annotations)
+        except ValueError as error:
+            problems.append(str(error))
+            annotations = None
     named = classes or _class_names(annotations, content)
+    if len(named) > IGNORE:
+        problems.append(
+            f"{annotations}: names {len(named)} classes, expected at most {IGNORE}, background "
+            "included; name kinds of objects, not each object"
+        )
+        named = named[:IGNORE]
     readable = {
         split: tuple(name for name in ids if name in content.images)
         for split, ids in content.splits.items()
@@ -110,7 +125,13 @@ def check_folder(
         summary = _summarise(images, chosen)
     print("\n".join(_report(dataset, content, annotations, summary)))
     if not classes:
-        print(f"\nThe names found, for the configuration:\n  classes: [{', '.join(named)}]")
+        line = yaml.safe_dump(
+            list(named), default_flow_style=True, width=math.inf, allow_unicode=True
+        )
+        print(
+            "\nThe names found, for the configuration; the numbers in scribble PNGs and masks "
+            f"count them in this order, from 0:\n  classes: {line.strip()}"
+        )
     shown = [name for name in dataset.splits["train"] if name in summary.shown]
     if shown:
         _draw(dataset, [summary.shown[name] for name in shown], picture)
@@ -126,7 +147,7 @@ def _class_names(annotations: Path | None, content: FolderContent) -> tuple[str,
         for annotation in read_annotations(annotations, []):
             labels.update(shape.label for shape in annotation.shapes)
     named = [label for label, _ in labels.most_common() if isinstance(label, str)]
-    background = next((name for name in BACKGROUND_NAMES if name in named), "background")
+    background = next((name for name in named if name.lower() in BACKGROUND_NAMES), "background")
     objects = [name for name in named if name != background]
     values = [label for label in labels if isinstance(label, int)]
     values += [int(value) for value in np.flatnonzero(content.mask_pixels[:IGNORE])]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import sys
 from pathlib import Path
@@ -94,6 +95,7 @@ def settings_command(
         "scribbles.degrade": config.DegradationSettings,
         "pseudo_labels.classifier": config.ClassifierSettings,
         "pseudo_labels.cams": config.CamSettings,
+        "pseudo_labels.network": config.NetworkEvidence,
         "pseudo_labels.labels": config.LabelSettings,
         "segmentation": config.SegmentationSettings,
         "evaluation": config.EvaluationSettings,
@@ -509,8 +511,10 @@ def export(
     from cdsp.store import LabelStore
 
     opened = LabelStore(store)
-    if opened.kind == "cams":
-        raise ValueError(f"{store}: CAMs have several maps per image; export the pseudo-labels")
+    if opened.kind in ("cams", "probabilities"):
+        raise ValueError(
+            f"{store}: {opened.kind} have several maps per image; export the pseudo-labels"
+        )
     for image_id in progress(opened, f"exporting {opened.kind}"):
         write_label(output / f"{image_id}.png", opened[image_id])
 
@@ -571,6 +575,9 @@ def reporting_panel(
 def main() -> None:
     """Run the command line; a user's mistake ends in one message, not in a traceback."""
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A terminal's alphabet, or a file's broken name, must not hide the rest of a message.
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         app()
     except (ValueError, OSError) as error:

@@ -18,6 +18,7 @@ from cdsp.networks.backbones import BackboneName
 from cdsp.networks.deeplab import SegmentorName
 from cdsp.optimizers import OptimizerName
 from cdsp.scribbles.degrade import Degradation
+from cdsp.scribbles.strokes import WIDEST
 from cdsp.settings import nearest, parse_settings, read_yaml, setting
 
 
@@ -78,7 +79,7 @@ class AnnotationSettings:
         None, "folder or file of annotations; none: Scribbles/ in the data set's own folder"
     )
     width: float = setting(
-        3.0, "of strokes whose file does not say it, pixels", minimum=0.5, maximum=1000
+        3.0, "of strokes whose file does not say it, pixels", minimum=0.5, maximum=WIDEST
     )
 
 
@@ -91,11 +92,13 @@ STROKE_SOURCES: dict[str, type] = {
 
 @dataclass(frozen=True)
 class DegradationSettings:
-    """How strokes are dropped (shrinking has no settings)."""
+    """How strokes, boxes and tags are dropped (shrinking has no settings)."""
 
     drop_background: bool = setting(False, "drop background strokes too")
-    min_per_image: int = setting(0, "object strokes that each image keeps", minimum=0)
-    seed: int = setting(0, "of the draw of the dropped strokes", minimum=0)
+    min_per_image: int = setting(
+        0, "object strokes, boxes and tags that each image keeps", minimum=0
+    )
+    seed: int = setting(0, "of the draw of the dropped strokes, boxes and tags", minimum=0)
 
 
 @dataclass(frozen=True)
@@ -435,10 +438,10 @@ class Config:
         for section in ("datasets", "pseudo_labels", "methods", "evaluation", "tables"):
             for name in getattr(self, section):
                 check_image_id(name, section)
-                if " " in name:
+                if set(" +,()") & set(name):
                     raise ValueError(
                         f"{section}: {name!r} names folders and stands in commands; write it "
-                        "without spaces"
+                        "without spaces, commas and brackets"
                     )
         if "none" in self.pseudo_labels:
             raise ValueError("pseudo_labels: 'none' means no pseudo-labels; choose another name")
@@ -452,6 +455,12 @@ class Config:
             self._check_evidence(name)
         for name, table in self.tables.items():
             where = f"tables.{name}"
+            of_labels = f"{name}_labels"
+            if of_labels in self.tables:
+                raise ValueError(
+                    f"{where}: {of_labels}.csv is where it tells of its pseudo-labels; choose "
+                    f"another name for the table {of_labels!r}"
+                )
             for kind in ("methods", "networks", "scribbles", "pseudo_labels", "seeds"):
                 if not getattr(table, kind):
                     raise ValueError(f"{where}.{kind}: the list is empty; name at least one")

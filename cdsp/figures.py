@@ -40,7 +40,9 @@ def picture_grid(
         for axis in axes.flat:
             axis.set(xticks=[], yticks=[])
         handles = [Patch(color=tuple(colour / 255), label=name) for name, colour in legend.items()]
-        figure.legend(
+        drawn = figure.legend(
             handles=handles, loc="outside lower center", ncols=len(columns), frameon=False
         )
+        for text in drawn.get_texts():
+            text.set_parse_math(False)  # names of classes are no formulas
     return figure

@@ -27,7 +27,7 @@ QUALITY_FORMAT, QUALITY_VERSION = "cdsp-pseudo-label-quality", 2
 METRICS_FORMAT, METRICS_VERSION = "cdsp-metrics", 1
 """Formats that one stage writes and another reads."""
 
-_IMAGE_ID = re.compile(r"[\w][\w.\- ]*")
+_IMAGE_ID = re.compile(r"[\w][\w.\-+,() ]*")
 
 
 @contextmanager
@@ -107,8 +107,8 @@ def check_image_id(image_id: str, where: str) -> str:
     """
     if not _IMAGE_ID.fullmatch(image_id):
         raise ValueError(
-            f"{where}: {image_id!r} is not an image id; expected letters, digits, '.', '-', '_' "
-            "and spaces, without a folder"
+            f"{where}: {image_id!r} is not an image id; expected letters, digits, '.', '-', '_', "
+            "'+', ',', brackets and spaces, without a folder"
         )
     return image_id
 

@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 from typing import NamedTuple
 
@@ -29,6 +30,25 @@ class TinyData(NamedTuple):
     strokes: Path  # simulated strokes
     scribbles: Path  # folder of the full scribbles: strokes.jsonl, labels.h5, image_classes.json
     pseudo_labels: Path  # store: the masks themselves, as if CAMs were perfect
+
+
+@pytest.fixture(scope="session")
+def write_labelme():
+    """Function that writes a file of labelme: (label, kind, points from the corner) of shapes."""
+
+    def write(path, image, size, shapes, tags=()):
+        names = ("label", "shape_type", "points")
+        content = {
+            "imagePath": image,
+            "imageHeight": size[0],
+            "imageWidth": size[1],
+            "flags": dict.fromkeys(tags, True),
+            "shapes": [dict(zip(names, shape, strict=True)) for shape in shapes],
+        }
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(content))
+
+    return write
 
 
 @pytest.fixture(scope="session")

@@ -110,6 +110,33 @@ def test_stages_follow_one_another_by_hand(tmp_path):
     assert store.sources == {"pseudo_labels": LabelStore(labels).digest}
 
 
+def test_labels_from_strokes_and_from_a_network_by_hand(tiny_data, tiny_weights, tmp_path):
+    dataset = ["--dataset", tiny_data.dataset.root / "dataset.json"]
+    strokes = tiny_data.scribbles / "labels.h5"
+    scribbles = [*dataset, "--scribbles", strokes]
+    walk = ["--settings", "{refinement: random_walk, superpixel_spacing: 6}"]
+    alone, guided, found = (tmp_path / f"{name}.h5" for name in ("alone", "guided", "found"))
+    assert run("pseudo_labels", "labels", *scribbles, *walk, "--output", alone).exit_code == 0
+    classes = ["--image-classes", tiny_data.scribbles / "image_classes.json", "--device", "cpu"]
+    run("pseudo_labels", "probabilities", tiny_weights, *dataset, *classes, "--output", found)
+    evidence = ["--evidence", found, "--recipe", "guided"]
+    run("pseudo_labels", "labels", *scribbles, *evidence, *walk, "--output", guided)
+    for path, recipe, kind in ((alone, "cam", None), (guided, "guided", "probabilities")):
+        store = LabelStore(path, "pseudo_labels")
+        assert (store.parameters["recipe"], store.parameters["evidence"].get("kind")) == (
+            recipe,
+            kind,
+        )
+        held_out = ["--scribbles", strokes, "--full-scribbles", strokes]
+        quality = tmp_path / "quality.json"
+        run("pseudo_labels", "measure", path, *dataset, *held_out, "--output", quality)
+        measured = json.loads(quality.read_text())
+        assert 0 < measured["mean_iou"] < 1
+        assert measured["held_out_accuracy"] is None
+    with pytest.raises(ValueError, match="probabilities have several maps per image"):
+        run("export", found, "--output", tmp_path / "png")
+
+
 # Arguments of a mistaken call and what the one line has to say.
 MISTAKES = [
     (["settings", "segmentaton"], "unknown stage 'segmentaton'; did you mean 'segmentation'?"),

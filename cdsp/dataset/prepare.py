@@ -100,6 +100,19 @@ def inspect_folder(root: Path, num_classes: int) -> FolderContent:
     return content
 
 
+def check_classes(classes: tuple[str, ...], where: str) -> None:
+    """Check the names of all classes.
+
+    Raises:
+        ValueError: too few or too many for a label, or a name that stands there twice.
+    """
+    if not 2 <= len(classes) <= 255:
+        raise ValueError(f"{where}: {len(classes)} classes; expected 2 to 255, background included")
+    repeated = [other for other in classes if classes.count(other) > 1]
+    if repeated:
+        raise ValueError(f"{where}: the class {repeated[0]!r} is named twice")
+
+
 def describe_folder(
     root: Path,
     name: str,
@@ -122,11 +135,7 @@ def describe_folder(
         ValueError: listing every problem found: missing, broken or wrongly sized files, label
             values without a class, empty lists, unsafe or repeated ids and classes.
     """
-    if not 2 <= len(classes) <= 255:
-        raise ValueError(f"{name}: {len(classes)} classes; expected 2 to 255, background included")
-    repeated = [other for other in classes if classes.count(other) > 1]
-    if repeated:
-        raise ValueError(f"{name}: the class {repeated[0]!r} is named twice")
+    check_classes(classes, name)
     class_palette(classes, colours or {})
     found = inspect_folder(root, len(classes))
     if found.problems:
@@ -194,7 +203,8 @@ def _image_files(folder: Path, problems: list[str]) -> dict[str, Path]:
         return {}
     files: dict[str, Path] = {}
     for path in sorted(folder.iterdir()):
-        if path.suffix.lower() not in IMAGE_SUFFIXES:
+        # Names with a dot are what systems leave beside a photograph, such as ._photo.jpg.
+        if path.suffix.lower() not in IMAGE_SUFFIXES or path.name.startswith("."):
             continue
         if path.stem in files:
             problems.append(
@@ -212,8 +222,10 @@ def _mask_path(root: Path, image_id: str) -> Path:
 
 def _listed_file(root: Path, files: dict[str, Path], image_id: str) -> Path:
     if image_id not in files:
+        ending = Path(image_id).suffix.lower() in IMAGE_SUFFIXES
         raise ValueError(
             f"{root / 'JPEGImages' / image_id}.jpg: listed, but there is no such image"
+            + ("; list names without their endings" if ending else "")
         )
     return files[image_id]
 

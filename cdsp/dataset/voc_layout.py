@@ -99,12 +99,15 @@ def read_list(path: Path) -> tuple[list[str], list[str]]:
     """Read a list of image ids, one to a line; empty lines are skipped.
 
     Returns:
-        The usable ids, and what is wrong with the list, in words: it is missing or empty, an id is
-        unsafe, or one stands there twice.
+        The usable ids, and what is wrong with the list, in words: it is missing, empty or no text,
+        an id is unsafe, or one stands there twice.
     """
     if not path.is_file():
         return [], [f"{path}: no such list of image ids"]
-    lines = path.read_text(encoding="utf-8").splitlines()
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (UnicodeDecodeError, OSError) as error:
+        return [], [f"{path}: not a readable list in UTF-8 ({error}); save it as UTF-8 text"]
     counts = Counter(line.strip() for line in lines if line.strip())
     if not counts:
         return [], [f"{path}: the list is empty; expected one image id to a line"]

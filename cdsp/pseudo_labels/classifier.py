@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
+import cv2
 import numpy as np
 import torch
 from torch import nn
@@ -15,6 +16,7 @@ from tqdm import tqdm
 from cdsp.augmentation import augment_image, draw_augmentation, normalise
 from cdsp.config import ClassifierSettings
 from cdsp.dataset.voc_layout import Dataset
+from cdsp.files import write_json
 from cdsp.networks.backbones import freeze_batch_norm, load_backbone_weights
 from cdsp.networks.checkpoint import NetworkCheckpoint, write_network
 from cdsp.networks.classifier import Classifier
@@ -55,6 +57,48 @@ class ClassifierCrops(TorchDataset):
         return torch.from_numpy(normalise(augment_image(image, draw))), self.targets[index]
 
 
+def average_precision(scores: np.ndarray, present: np.ndarray) -> float | None:
+    """The mean, over the images that show a class, of the precision down to their own score.
+
+    Args:
+        scores: (N,) the higher, the surer.
+        present: (N,) bool.
+
+    Returns:
+        0..1; None when no image shows the class.
+    """
+    hits = present[np.argsort(-scores, kind="stable")]
+    if not hits.any():
+        return None
+    return float((np.cumsum(hits) / np.arange(1, len(hits) + 1))[hits].mean())
+
+
+@torch.inference_mode()
+def measure_classifier(
+    network: Classifier, dataset: Dataset, long_side: int, device: torch.device
+) -> dict[str, float | None]:
+    """Average precision of each object class on the validation images; their masks tell the truth.
+
+    Args:
+        network: the classifier, on ``device``; it is put into evaluation mode.
+        dataset: with masks of its validation images.
+        long_side: of the images, pixels.
+        device: where to compute.
+    """
+    network.eval()
+    scores, present = [], []
+    for image_id in dataset.splits["val"]:
+        image = dataset.image(image_id)
+        factor = long_side / max(image.shape[:2])
+        size = tuple(max(17, round(side * factor)) for side in image.shape[1::-1])
+        view = torch.from_numpy(normalise(cv2.resize(image, size)))[None].to(device)
+        scores.append(network(view.contiguous(memory_format=torch.channels_last))[0].cpu().numpy())
+        present.append(np.isin(np.arange(1, len(dataset.classes)), dataset.mask(image_id)))
+    columns = zip(np.array(scores).T, np.array(present).T, strict=True) if scores else ()
+    precisions = [average_precision(*column) for column in columns]
+    return dict(zip(dataset.classes[1:], precisions, strict=False))
+
+
 def check_image_classes(dataset: Dataset, image_classes: dict[str, list[int]]) -> None:
     """Check that image-level classes are those of a data set's training images.
 
@@ -92,7 +136,8 @@ def train_classifier(
         dataset: the training images.
         image_classes: training image id → object classes in it.
         settings: network and optimisation.
-        output: the file of the trained classifier.
+        output: the file of the trained classifier; beside it, with ``.json``, stands its average
+            precision per class on the validation images.
         device: where to train.
         num_workers: data-loading processes; no part of the result.
 
@@ -153,6 +198,11 @@ def train_classifier(
             bar.set_postfix_str(f"loss {total / len(sampler):.4f}")
     if not np.isfinite(total):
         raise ValueError(f"the classifier's loss is {total}; lower its learning_rate")
+    precision = measure_classifier(network, dataset, settings.long_side[1], device)
+    known = [value for value in precision.values() if value is not None]
+    report = {"average_precision": precision, "mean": float(np.mean(known)) if known else None}
+    write_json(output.with_suffix(".json"), report)
+    logger.info("average precision on validation images: %s", report["mean"])
     write_network(
         output,
         NetworkCheckpoint(

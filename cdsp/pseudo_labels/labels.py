@@ -96,7 +96,8 @@ def label_from_evidence(
         certain.
 
     Raises:
-        ValueError: the strokes name a class that is not in question.
+        ValueError: the strokes name a class that is not in question, or a random walk has neither
+            strokes nor scores to go by.
     """
     label = np.full(scribbles.shape, IGNORE)
     unknown = np.setdiff1d(scribbles[scribbles != IGNORE], classes)
@@ -108,7 +109,7 @@ def label_from_evidence(
     if len(classes) > 1 and settings.refinement == "random_walk":
         assert image is not None
         graph = build_graph(image, settings.superpixel_spacing, settings.colour_scale)
-        prior = None if scores is None else scores / np.maximum(scores.sum(axis=0), 1e-9)
+        prior = None if scores is None else _as_probabilities(scores)
         walked = random_walk(graph, scribbles, classes, prior, settings.prior_weight)
         label = _highest(walked.T, classes, settings.uncertain_band)[graph.superpixels]
     elif len(classes) > 1:
@@ -119,6 +120,13 @@ def label_from_evidence(
     if settings.write_scribbles:
         label = np.where(scribbles != IGNORE, scribbles, label)
     return label.astype(np.uint8)
+
+
+def _as_probabilities(scores: np.ndarray) -> np.ndarray:
+    """(C, H, W) scores divided by their sum; all equal where no class scores."""
+    total = scores.sum(axis=0)
+    equal = np.full(scores.shape, 1 / len(scores))
+    return np.divide(scores, total, out=equal, where=total > 0)
 
 
 def _highest(scores: np.ndarray, classes: np.ndarray, band: float) -> np.ndarray:
@@ -150,7 +158,8 @@ def make_pseudo_labels(
         recipe: the name of the recipe, kept in the store.
 
     Raises:
-        ValueError: stores of another kind or origin, or no evidence where it is needed.
+        ValueError: stores of another kind or origin, no evidence where it is needed, or an image
+            that cannot be labelled (see `label_from_evidence`), with its name.
     """
     scribble_store = LabelStore(scribbles, "scribbles")
     store = None if evidence is None else LabelStore(evidence)
@@ -158,6 +167,9 @@ def make_pseudo_labels(
         raise ValueError("without evidence, labels need 'refinement: random_walk'")
     if store is not None and store.kind not in ("cams", "probabilities"):
         raise ValueError(f"{evidence}: holds {store.kind}; expected cams or probabilities")
+    for opened in (scribble_store, store):
+        if opened is not None:
+            opened.require({}, {"dataset": dataset.digest})
 
     def label(image_id: str) -> np.ndarray:
         strokes = scribble_store[image_id]
@@ -172,7 +184,10 @@ def make_pseudo_labels(
                 scores = store[image_id] / 255.0
         walks = settings.refinement == "random_walk"
         image = dataset.image(image_id) if walks else None
-        return label_from_evidence(strokes, classes, scores, settings, image)
+        try:
+            return label_from_evidence(strokes, classes, scores, settings, image)
+        except ValueError as error:
+            raise ValueError(f"{evidence or scribbles}: {image_id}: {error}") from error
 
     ids = progress(dataset.splits["train"], "pseudo-labels")
     sources = {"scribbles": scribble_store.digest, "dataset": dataset.digest}

@@ -56,7 +56,7 @@ def export_probabilities(
             classes = [0, *image_classes[image_id]]
             found = predict_probabilities(network, dataset.image(image_id), settings, device)
             chosen = found[classes]
-            chosen = chosen / chosen.sum(dim=0, keepdim=True).clamp(min=1e-9)
+            chosen = chosen / chosen.sum(dim=0).clamp(min=torch.finfo(chosen.dtype).tiny)
             probabilities = chosen.mul(255).round().to(torch.uint8).cpu().numpy()
             yield image_id, probabilities, {"classes": classes}
 

@@ -42,10 +42,11 @@ def measure_pseudo_labels(
         full_scribbles: store of the scribbles before they were degraded.
 
     Raises:
-        ValueError: a store of another kind or of other images.
+        ValueError: a store of another kind, of other images or of other scribbles than the labels';
+            one store of scribbles without the other.
     """
     store = LabelStore(labels, "pseudo_labels")
-    strokes = [LabelStore(path, "scribbles") for path in (scribbles, full_scribbles) if path]
+    strokes = _open_strokes(store, scribbles, full_scribbles)
     num_classes = len(dataset.classes)
     confusion = np.zeros((num_classes, num_classes), np.int64)
     held_out = np.zeros((num_classes, 2), np.int64)  # pixels of each class: all, right
@@ -59,7 +60,7 @@ def measure_pseudo_labels(
             known = mask != IGNORE
         num_pixels += int(known.sum())
         num_labelled += int((known & (label != IGNORE)).sum())
-        if len(strokes) == 2:
+        if strokes:
             seen, full = (each[image_id] for each in strokes)
             hidden = (seen == IGNORE) & (full != IGNORE)
             for column, chosen in enumerate((hidden, hidden & (label == full))):
@@ -70,13 +71,28 @@ def measure_pseudo_labels(
         "recipe": store.parameters["recipe"],
         "scribbles": store.parameters["scribbles"],
         **_against_masks(confusion, dataset),
-        "coverage": num_labelled / num_pixels,
+        "coverage": num_labelled / num_pixels if num_pixels else None,
         "held_out_accuracy": _mean(_ratio(held_out[:, 1], held_out[:, 0])),
     }
     write_json(output, quality)
     if quality["mean_iou"] is not None:
         logger.info("pseudo-labels: mIoU %.2f", 100 * quality["mean_iou"])
     return quality
+
+
+def _open_strokes(
+    labels: LabelStore, scribbles: Path | None, full_scribbles: Path | None
+) -> list[LabelStore]:
+    if scribbles is None and full_scribbles is None:
+        return []
+    if scribbles is None or full_scribbles is None:
+        raise ValueError(
+            "held-out strokes are those of the full scribbles that the labels' own lack; give both"
+        )
+    seen, full = (LabelStore(path, "scribbles") for path in (scribbles, full_scribbles))
+    seen.require({"scribbles": labels.parameters["scribbles"]}, {})
+    full.require({"scribbles": "full"}, {})
+    return [seen, full]
 
 
 def _against_masks(confusion: np.ndarray, dataset: Dataset) -> dict[str, Any]:

@@ -25,7 +25,7 @@ from scipy.sparse.linalg import splu
 from cdsp.files import IGNORE
 
 _SEED_STRENGTH = 100.0  # against edges of weight 1
-_WEAKEST_EDGE = 1e-4  # keeps the graph connected across the strongest contour
+_WEAKEST_EDGE = 1e-4
 _SMOOTHING = 1.0  # px, before the superpixels are cut
 
 
@@ -38,7 +38,8 @@ class SuperpixelGraph:
         num_nodes: number of superpixels.
         starts, ends: (E,) int64, the nodes of each edge; an edge stands here once.
         weights: (E,) float64, > 0: the length of the common border in units of the spacing, times
-            exp(−|difference of mean colours|² / (2 · colour_scale²)).
+            exp(−|difference of mean colours|² / (2 · colour_scale²)), and a little for the graph to
+            hold together across the strongest contour.
     """
 
     superpixels: np.ndarray
@@ -69,7 +70,7 @@ def cut_superpixels(image: np.ndarray, spacing: float) -> tuple[np.ndarray, int]
     """
     markers = np.zeros(image.shape[:2], np.int32)
     rows, columns = (
-        np.unique(np.arange(spacing / 2, max(side, spacing), spacing).astype(int).clip(0, side - 1))
+        np.unique(np.arange(min(spacing, side) / 2, side, spacing).astype(int).clip(0, side - 1))
         for side in markers.shape
     )
     number = len(rows) * len(columns)
@@ -120,7 +121,8 @@ def random_walk(
         graph: of the image.
         scribbles: (H, W) uint8; 255 = no stroke.
         classes: (C,) the classes in question, with all that the strokes name.
-        prior: (C, H, W) probabilities of the classes from other evidence; None for none.
+        prior: (C, H, W) probabilities of the classes from other evidence, which sum to 1; None for
+            none.
         prior_weight: γ, against edges of weight 1.
 
     Returns:
@@ -142,7 +144,10 @@ def random_walk(
     if prior is None:
         prior_weight = 0.0
     if not seeded.any() and not prior_weight:
-        raise ValueError("neither a stroke nor a prior says what is where; expected one of them")
+        raise ValueError(
+            "neither a stroke nor other evidence says what is where; expected strokes, or a "
+            "prior_weight above 0"
+        )
     wanted = seeded[:, None] * strokes / np.maximum(touched, 1)[:, None]
     if prior is not None:
         wanted = wanted + prior_weight * graph.mean(prior)

@@ -78,31 +78,24 @@ def make_labels_table(quality: Sequence[Path], classes: Sequence[str] = ()) -> p
         held_out_accuracy; empty where unknown.
 
     Raises:
-        ValueError: a damaged file.
+        ValueError: a damaged file, or one of a data set without one of the classes.
     """
-
-    def mean(by_class: dict[str, float | None]) -> float:
-        chosen = [by_class[name] for name in classes or by_class]
-        return pd.Series(chosen, dtype=float).mean()
-
     rows = []
     for path in quality:
         value = read_json(path, QUALITY_FORMAT, QUALITY_VERSION)
-        held_out = value["held_out_accuracy"]
-        fractions = {
-            "miou": mean(value["class_iou"]),
-            "precision": mean(value["class_precision"]),
-            "coverage": value["coverage"],
-            "held_out_accuracy": float("nan") if held_out is None else held_out,
-        }
-        rows.append(
-            {
-                "scribbles": value["scribbles"],
-                "pseudo_labels": value["recipe"],
-                **{name: round(100 * fraction, 2) for name, fraction in fractions.items()},
-            }
+        unknown = sorted(set(classes) - set(value["class_iou"]))
+        if unknown:
+            raise ValueError(f"{path}: measured without the class {unknown[0]!r}")
+        iou, precision = (
+            pd.Series(value[name], dtype=float)[list(classes or value[name])].mean()
+            for name in ("class_iou", "class_precision")
         )
-    return pd.DataFrame(rows, columns=LABEL_COLUMNS)
+        fractions = (iou, precision, value["coverage"], value["held_out_accuracy"])
+        rows.append([value["scribbles"], value["recipe"], *fractions])
+    table = pd.DataFrame(rows, columns=LABEL_COLUMNS)
+    numbers = LABEL_COLUMNS[2:]
+    table[numbers] = (100 * table[numbers].astype(float)).round(2)
+    return table
 
 
 def write_table(metrics: Sequence[Path], output: Path, quality: Sequence[Path] = ()) -> None:
@@ -132,7 +125,10 @@ def write_table(metrics: Sequence[Path], output: Path, quality: Sequence[Path] =
     if len(labels):
         words = {"miou": "mIoU (%)", "precision": "precision (%)", "coverage": "coverage (%)"}
         words["held_out_accuracy"] = "held-out strokes right (%)"
-        text = labels.rename(columns=words).map(lambda value: "" if pd.isna(value) else str(value))
+        text = labels.copy()
+        for column in words:
+            text[column] = text[column].map(lambda value: "" if pd.isna(value) else f"{value:.2f}")
+        text = text.rename(columns=words)
         lines += ["", text.to_markdown(index=False, disable_numparse=True), ""]
         lines.append(
             "The pseudo-labels on the training images, against masks that they have not seen. "

@@ -30,6 +30,10 @@ _DECIMALS = 3
 _SIDES = ("left", "top", "right", "bottom")
 _FARTHEST = 1e9  # px; beyond, differences of coordinates could overflow
 _HALF_OPEN = 1e-6  # px; moves a line off ties between two pixels
+_BLOCK = 2**18  # pixels looked at in one go, which bounds the memory
+
+WIDEST = 1000.0
+"""Width of the widest stroke, pixels."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,7 +45,7 @@ class Stroke:
         points: (N, 2) float64, N >= 1: an open ordered polyline of (x, y) in pixels, pixel centres
             at integers. Points may lie outside the image. A single point is a dot. The stroke
             keeps its own read-only copy.
-        width: Width of the pen in pixels, > 0.
+        width: Width of the pen in pixels, above 0 and at most `WIDEST`.
 
     Raises:
         ValueError: If a value is outside these ranges.
@@ -61,8 +65,10 @@ class Stroke:
             raise ValueError("a stroke has a point that is not finite; leave that point out")
         if not 0 <= self.class_id < IGNORE:
             raise ValueError(f"a stroke has class {self.class_id}; expected 0..{IGNORE - 1}")
-        if not 0 < self.width < np.inf:
-            raise ValueError(f"a stroke is {self.width} px wide; expected a positive, finite width")
+        if not 0 < self.width <= WIDEST:
+            raise ValueError(
+                f"a stroke is {self.width:g} px wide; expected more than 0 and at most {WIDEST:g}"
+            )
         points.setflags(write=False)
         object.__setattr__(self, "points", points)
 
@@ -190,13 +196,15 @@ def rasterise(strokes: Sequence[Stroke], height: int, width: int) -> np.ndarray:
     """
     label = np.full((height, width), IGNORE, dtype=np.uint8)
     for stroke in strokes:
-        x, y = _covered_pixels(stroke, height, width)
-        label[y, x] = stroke.class_id
+        for x, y in _covered_pixels(stroke, height, width):
+            label[y, x] = stroke.class_id
     return label
 
 
-def _covered_pixels(stroke: Stroke, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
-    """Coordinates x and y of the pixels that a stroke covers, with repetitions."""
+def _covered_pixels(
+    stroke: Stroke, height: int, width: int
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Coordinates x and y of the pixels that a stroke covers, with repetitions, in blocks."""
     points = np.clip(stroke.points, -_FARTHEST, _FARTHEST)
     low, high = points.min(axis=0), points.max(axis=0)
     if (high - low < 1).all():
@@ -207,21 +215,19 @@ def _covered_pixels(stroke: Stroke, height: int, width: int) -> tuple[np.ndarray
         points, -radius - 1, np.array([width + radius, height + radius], dtype=np.float64)
     )
     longest = max(1.0, stroke.width)
-    starts, ends = _split_segments(starts, ends, longest)
-
-    middles = np.round((starts + ends) / 2)
     reach = int(radius + longest / 2 + 0.5)
     offsets = np.stack(np.meshgrid(*[np.arange(-reach, reach + 1)] * 2), axis=-1).reshape(-1, 2)
-    pixels = middles[:, None] + offsets
-    along = ends - starts
-    squared_length = np.maximum((along**2).sum(axis=1), np.finfo(np.float64).tiny)
-    from_start = pixels - starts[:, None]
-    position = np.clip((from_start @ along[:, :, None])[..., 0] / squared_length[:, None], 0, 1)
-    distance = from_start - position[..., None] * along[:, None]
-    inside = (pixels >= 0).all(axis=2) & (pixels < (width, height)).all(axis=2)
-    covered = inside & ((distance**2).sum(axis=2) <= radius**2)
-    x, y = pixels[covered].astype(np.intp).T
-    return x, y
+    for first, last in _split_segments(starts, ends, longest, max(1, _BLOCK // len(offsets))):
+        pixels = np.round((first + last) / 2)[:, None] + offsets
+        along = last - first
+        squared_length = np.maximum((along**2).sum(axis=1), np.finfo(np.float64).tiny)
+        from_start = pixels - first[:, None]
+        position = np.clip((from_start @ along[:, :, None])[..., 0] / squared_length[:, None], 0, 1)
+        distance = from_start - position[..., None] * along[:, None]
+        inside = (pixels >= 0).all(axis=2) & (pixels < (width, height)).all(axis=2)
+        covered = inside & ((distance**2).sum(axis=2) <= radius**2)
+        x, y = pixels[covered].astype(np.intp).T
+        yield x, y
 
 
 def _clip_segments(
@@ -245,16 +251,24 @@ def _clip_segments(
 
 
 def _split_segments(
-    starts: np.ndarray, ends: np.ndarray, longest: float
-) -> tuple[np.ndarray, np.ndarray]:
-    """Cut each segment into equal pieces that are at most ``longest`` pixels long."""
+    starts: np.ndarray, ends: np.ndarray, longest: float, block: int
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Cut each segment into equal pieces of at most ``longest`` pixels; ``block`` of them at once.
+
+    Yields:
+        Starts and ends of pieces, each (N, 2), 1 <= N <= ``block``.
+    """
     along = ends - starts
     num_pieces = np.maximum(np.ceil(np.hypot(*along.T) / longest), 1).astype(np.intp)
-    segment = np.repeat(np.arange(len(starts)), num_pieces)
-    piece = np.arange(len(segment)) - np.repeat(np.cumsum(num_pieces) - num_pieces, num_pieces)
-    step = along[segment] / num_pieces[segment, None]
-    first = starts[segment] + piece[:, None] * step
-    return first, first + step
+    behind = np.cumsum(num_pieces)  # number of the first piece behind each segment
+    total = int(num_pieces.sum())
+    for begin in range(0, total, block):
+        number = np.arange(begin, min(begin + block, total))
+        segment = np.searchsorted(behind, number, side="right")
+        piece = number - (behind - num_pieces)[segment]
+        step = along[segment] / num_pieces[segment, None]
+        first = starts[segment] + piece[:, None] * step
+        yield first, first + step
 
 
 def write_strokes(path: Path, images: Iterable[ImageStrokes], header: dict[str, Any]) -> None:
@@ -298,11 +312,15 @@ def read_strokes(path: Path) -> Iterator[ImageStrokes]:
     """
     lines = _read_lines(path)
     next(lines)
+    found: dict[str, int] = {}
     for number, record in lines:
         try:
             image = _image_from_json(record)
         except (TypeError, ValueError, OverflowError) as error:
             raise _damaged(path, number, str(error)) from error
+        first = found.setdefault(image.image_id, number)
+        if first != number:
+            raise _damaged(path, number, f"image {image.image_id!r} is in line {first} already")
         yield image
 
 

@@ -43,6 +43,15 @@ def minimal():
     }
 
 
+WALK = {"evidence": "strokes", "labels": {"refinement": "random_walk"}}
+
+
+def from_network(**network):
+    """A recipe whose evidence is a network that was trained on strokes, unless told otherwise."""
+    basics = {"method": "strokes", "network": "deeplabv2-resnet18", "protocol": "whole"}
+    return {"evidence": "network", "network": {**basics, **network}}
+
+
 def changed(path, value):
     """The minimal configuration with one value at 'section/key/…' replaced, or removed by None."""
     result = minimal()
@@ -59,7 +68,11 @@ def changed(path, value):
 
 def settings_kinds():
     kinds = [kind for name, kind in vars(config).items() if name.endswith("Settings")]
-    kinds += [config.Config, *(term.Options for term in LOSS_TERMS.values())]
+    kinds += [
+        config.Config,
+        config.NetworkEvidence,
+        *(term.Options for term in LOSS_TERMS.values()),
+    ]
     return [kind for kind in dict.fromkeys(kinds) if dataclasses.is_dataclass(kind)]
 
 
@@ -149,6 +162,54 @@ UNKNOWN = [
     ),
     ("tables/main/methods", ["stroke"], "tables.main.methods: unknown name 'stroke'", "strokes"),
     ("tables/main/pseudo_labels", ["cma"], "main.pseudo_labels: unknown name 'cma'", "cam"),
+    (
+        "tables/main/measured_labels",
+        ["ohter"],
+        "tables.main.measured_labels: unknown name 'ohter'",
+        "other",
+    ),
+    (
+        "pseudo_labels/more",
+        from_network(method="stroke"),
+        "pseudo_labels.more.network.method: unknown name 'stroke'",
+        "strokes",
+    ),
+    (
+        "pseudo_labels/more",
+        from_network(protocol="whale"),
+        "pseudo_labels.more.network.protocol: unknown name 'whale'",
+        "whole",
+    ),
+    (
+        "pseudo_labels/more",
+        from_network(method="labels", pseudo_labels="camm"),
+        "pseudo_labels.more.network.pseudo_labels: unknown name 'camm'",
+        "cam",
+    ),
+    (
+        "pseudo_labels/more",
+        from_network(network="deeplabv3plus-resnet19"),
+        "network 'deeplabv3plus-resnet19'.backbone: unknown value 'resnet19'",
+        "resnet18",
+    ),
+    (
+        "pseudo_labels/more/network",
+        {"metod": "strokes"},
+        "config.pseudo_labels.more.network: unknown key 'metod'",
+        "method",
+    ),
+    (
+        "pseudo_labels/more",
+        {"evidence": "stroke"},
+        "config.pseudo_labels.more.evidence: unknown value 'stroke'",
+        "strokes",
+    ),
+    (
+        "pseudo_labels/cam/labels",
+        {"refinement": "random_wlak"},
+        "config.pseudo_labels.cam.labels.refinement: unknown value 'random_wlak'",
+        "random_walk",
+    ),
     ("tables/main/protocol", "whol", "tables.main.protocol: unknown name 'whol'", "whole"),
     ("tables/main/protocols", "whole", "config.tables.main: unknown key", "protocol"),
     (
@@ -216,6 +277,37 @@ WRONG = [
     ("pseudo_labels/cam/classifier", {"long_side": [640, 320]}, "long_side [640, 320]: expected"),
     ("pseudo_labels/cam/classifier", {"output_stride": 32}, "output_stride: unknown value 32"),
     ("pseudo_labels/cam/labels", {"threshold": 20}, "labels.threshold: 20 is out of range"),
+    ("pseudo_labels/cam/labels", {"superpixel_spacing": 0.5}, "superpixel_spacing: 0.5 is out of"),
+    ("pseudo_labels/cam/labels", {"colour_scale": 0}, "colour_scale: 0 is out of range"),
+    ("pseudo_labels/cam/labels", {"prior_weight": -1}, "prior_weight: -1 is out of range"),
+    ("pseudo_labels/cam/labels", {"unstroked": True}, "labels.unstroked: unknown value True"),
+    (
+        "pseudo_labels/more",
+        {"evidence": "network"},
+        "pseudo_labels.more: 'evidence: network' and the key 'network' go together",
+    ),
+    (
+        "pseudo_labels/more",
+        {**from_network(), "evidence": "cams"},
+        "pseudo_labels.more: 'evidence: network' and the key 'network' go together",
+    ),
+    (
+        "pseudo_labels/more",
+        {"evidence": "strokes"},
+        "pseudo_labels.more: evidence 'strokes' says nothing between the strokes; set labels.refi",
+    ),
+    (
+        "pseudo_labels/more",
+        from_network(method="labels"),
+        "pseudo_labels.more.network.pseudo_labels: unknown name 'none'",
+    ),
+    (
+        "pseudo_labels/more",
+        {"evidence": "network", "network": {"method": "strokes", "protocol": "whole"}},
+        "pseudo_labels.more.network: the key 'network' is missing",
+    ),
+    ("tables/main/measured_labels", "cam", "measured_labels: expected a list, found 'cam'"),
+    ("tables/main_labels", minimal()["tables"]["main"], "choose another name for the table 'main_"),
     (
         "scribbles",
         {"source": "simulated", "coverage": 3},
@@ -235,6 +327,42 @@ WRONG = [
 def test_wrong_values_are_named_with_their_place(path, value, message):
     with pytest.raises(ValueError, match=re.escape(message)):
         parse_config(changed(path, value))
+
+
+def test_recipes_that_go_in_a_circle_are_refused():
+    value = minimal()
+    value["pseudo_labels"] |= {
+        "first": from_network(method="both", pseudo_labels="second"),
+        "second": from_network(method="labels", pseudo_labels="third"),
+        "third": from_network(method="labels", pseudo_labels="first"),
+    }
+    with pytest.raises(ValueError, match="in a circle: first → second → third → first"):
+        parse_config(value)
+    value["pseudo_labels"]["first"] = from_network(method="labels", pseudo_labels="first")
+    with pytest.raises(ValueError, match="in a circle: first → first"):
+        parse_config(value)
+    # A network that reads no pseudo-labels ends the chain, whatever it says of them.
+    value["pseudo_labels"]["first"] = from_network(pseudo_labels="second")
+    assert parse_config(value)
+
+
+def test_a_recipe_may_follow_another():
+    value = minimal()
+    value["pseudo_labels"] |= {
+        "walk": WALK,
+        "second": from_network(method="labels", pseudo_labels="walk", seed=3),
+        "third": from_network(method="labels", pseudo_labels="second"),
+        "masks": from_network(method="truth", pseudo_labels="walk"),
+    }
+    value["tables"]["main"]["measured_labels"] = ["walk", "walk", "third"]
+    parsed = parse_config(value)
+    network = "deeplabv2-resnet18"
+    for recipe, expected in (
+        ("second", Run("labels", network, "drop-0.5", "walk", 3)),
+        ("third", Run("labels", network, "drop-0.5", "second", 0)),
+        ("masks", Run("truth", network, "none", "none", 0)),
+    ):
+        assert parsed.evidence_run(recipe, "drop-0.5") == expected
 
 
 def test_two_exponents_for_one_map_are_refused(monkeypatch):

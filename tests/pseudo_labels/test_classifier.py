@@ -7,7 +7,11 @@ from torch import nn
 from cdsp.augmentation import normalise
 from cdsp.config import ClassifierSettings
 from cdsp.networks.checkpoint import read_network
-from cdsp.pseudo_labels.classifier import ClassifierCrops, train_classifier
+from cdsp.pseudo_labels.classifier import (
+    ClassifierCrops,
+    average_precision,
+    train_classifier,
+)
 from cdsp.scribbles.labels import read_image_classes
 
 SETTINGS = {
@@ -123,3 +127,16 @@ def test_a_loss_that_is_not_finite_ends_without_a_file(train, tmp_path):
     with pytest.raises(ValueError, match=r"the classifier's loss is .*; lower its learning_rate"):
         train(learning_rate=1e30, epochs=2)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_average_precision_against_torchmetrics(seed):
+    functional = pytest.importorskip("torchmetrics.functional.classification")
+    rng = np.random.default_rng(seed)
+    scores = rng.permutation(40) / 40  # without ties, on which definitions differ
+    present = rng.random(40) < 0.3
+    expected = functional.binary_average_precision(
+        torch.from_numpy(scores), torch.from_numpy(present.astype(np.int64))
+    )
+    assert average_precision(scores, present) == pytest.approx(expected.item())
+    assert average_precision(scores, np.zeros(40, bool)) is None

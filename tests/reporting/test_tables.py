@@ -4,7 +4,7 @@ import statistics
 
 import pytest
 
-from cdsp.reporting.tables import COLUMNS, make_table, write_table
+from cdsp.reporting.tables import COLUMNS, LABEL_COLUMNS, make_table, write_table
 
 NAME = {
     "dataset": "shapes",
@@ -30,7 +30,11 @@ def metrics(tmp_path):
             "version": 1,
             "name": {**NAME, "seed": seed, **name},
             "protocol": protocol,
-            "protocol_settings": {"scales": [1.0], "window": 0 if protocol == "quick" else 465},
+            "protocol_settings": {
+                "scales": [1.0],
+                "window": 0 if protocol == "quick" else 465,
+                "classes": [],
+            },
             "mean_iou": mean_iou,
             "class_iou": {"background": 0.9, "cat": None},
         }
@@ -97,6 +101,22 @@ def test_damaged_metrics_are_named(metrics, tmp_path):
     assert not list(tmp_path.glob("table.*"))
 
 
+def write_quality(path, **changes):
+    """What the measurement of pseudo-labels writes."""
+    content = {
+        "format": "cdsp-pseudo-label-quality",
+        "version": 2,
+        "recipe": "cam",
+        "scribbles": "full",
+        "class_iou": {"background": 0.9, "cat": 0.0134, "dog": None},
+        "class_precision": {"background": 0.9, "cat": 0.5, "dog": None},
+        "coverage": 0.987,
+        "held_out_accuracy": 0.556,
+    }
+    path.write_text(json.dumps({**content, **changes}))
+    return path
+
+
 def read_markdown(text):
     rows = [line.strip("|").split("|") for line in text.splitlines() if line.startswith("|")]
     head, _, *body = [[cell.strip() for cell in row] for row in rows]
@@ -104,16 +124,16 @@ def read_markdown(text):
 
 
 def test_csv_and_markdown_say_the_same(metrics, tmp_path):
-    quality = tmp_path / "quality.json"
-    content = {"format": "cdsp-pseudo-label-quality", "version": 1}
-    content |= {"recipe": "cam", "scribbles": "full", "mean_iou": 0.4567, "coverage": 0.987}
-    quality.write_text(json.dumps(content))
+    qualities = [
+        write_quality(tmp_path / "cam.json", recipe="cam", scribbles="shrink-0.5"),
+        write_quality(tmp_path / "walk.json", recipe="walk", held_out_accuracy=None),
+    ]
     runs = [
         metrics(0.70304, 0),
         metrics(0.5, 3, "paper", method="masks", supervision="masks", pseudo_labels="none"),
         metrics(0.721, 1),
     ]
-    write_table(runs, tmp_path / "tables" / "table1.csv", [quality])
+    write_table(runs, tmp_path / "tables" / "table1.csv", qualities)
     with (tmp_path / "tables" / "table1.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["method"] for row in rows] == ["cdsp", "masks"]
@@ -124,24 +144,65 @@ def test_csv_and_markdown_say_the_same(metrics, tmp_path):
     assert rows[1]["pseudo_labels"] == "none"
 
     text = (tmp_path / "tables" / "table1.md").read_text()
-    shown = read_markdown(text)
+    shown = read_markdown(text.split("mIoU on the validation images")[0])
     assert [row["mIoU (%)"] for row in shown] == [f"71.20 ± {rows[0]['miou_std']}", "50.00"]
     for one, other in zip(rows, shown, strict=True):
         for key in (*COLUMNS, "num_seeds", "source"):
             assert one[key] == other[key]
     assert "mean ± standard deviation over the seeds" in text
-    assert "Protocol 'quick': scales [1.0], window 0." in text
-    assert "Protocol 'paper': scales [1.0], window 465." in text
-    assert (
-        "Pseudo-labels 'cam' from the scribbles 'full': mIoU 45.67 on the training masks, "
-        "98.7 % of the pixels labelled." in text
+    assert "Protocol 'quick': scales [1.0], window 0, classes []." in text
+    assert "Protocol 'paper': scales [1.0], window 465, classes []." in text
+
+    with (tmp_path / "tables" / "table1_labels.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert rows == [
+        {
+            "scribbles": "shrink-0.5",
+            "pseudo_labels": "cam",
+            "miou": "45.67",
+            "precision": "70.00",
+            "coverage": "98.70",
+            "held_out_accuracy": "55.60",
+        },
+        {**rows[1], "scribbles": "full", "pseudo_labels": "walk", "held_out_accuracy": ""},
+    ]
+    shown = read_markdown(text.rsplit("Protocol '", 1)[1])
+    assert [list(row.values()) for row in shown] == [list(row.values()) for row in rows]
+
+
+def test_a_table_without_pseudo_labels_has_none_beside_it(metrics, tmp_path):
+    write_table([metrics(0.5)], tmp_path / "table.csv")
+    assert (tmp_path / "table_labels.csv").read_text() == ",".join(LABEL_COLUMNS) + "\n"
+    assert "pseudo-labels on the training images" not in (tmp_path / "table.md").read_text()
+
+
+def test_pseudo_labels_are_averaged_over_the_classes_of_the_protocol(metrics, tmp_path):
+    path = metrics(0.5)
+    content = json.loads(path.read_text())
+    content["protocol_settings"]["classes"] = ["cat", "background"]
+    path.write_text(json.dumps(content))
+    quality = write_quality(
+        tmp_path / "quality.json",
+        class_iou={"background": 0.9, "cat": 0.4, "dog": 0.1},
+        class_precision={"background": 0.95, "cat": None, "dog": 0.2},
     )
+    write_table([path], tmp_path / "table.csv", [quality])
+    with (tmp_path / "table_labels.csv").open(newline="") as file:
+        (row,) = csv.DictReader(file)
+    assert (row["miou"], row["precision"]) == ("65.00", "95.00")
+
+
+def test_a_measurement_of_another_version_is_refused(metrics, tmp_path):
+    old = write_quality(tmp_path / "old.json", version=1)
+    with pytest.raises(ValueError, match=r"old\.json: expected format .* version 2, found"):
+        write_table([metrics(0.5)], tmp_path / "table.csv", [old])
+    assert not list(tmp_path.glob("table*"))
 
 
 def test_the_same_runs_give_the_same_bytes(metrics, tmp_path):
     runs = [metrics(0.5), metrics(0.6, seed=1), metrics(0.7, method="other")]
     for name in ("one", "two"):
         write_table(runs, tmp_path / name / "table.csv")
-    for name in ("table.csv", "table.md"):
+    for name in ("table.csv", "table.md", "table_labels.csv"):
         one, two = (tmp_path / folder / name for folder in ("one", "two"))
         assert one.read_bytes() == two.read_bytes()

@@ -327,6 +327,17 @@ def test_annotations_that_do_not_fit_the_data_set_are_refused_and_destroy_nothin
     assert file_hashes(tmp_path / "annotated") == before
 
 
+def test_an_image_that_stands_twice_is_refused_and_destroys_nothing(annotated, tmp_path):
+    annotated(boxes=(BOX,))
+    before = file_hashes(tmp_path / "annotated")
+    path = tmp_path / "twice.jsonl"
+    write_strokes(path, [ImageStrokes(ID, 48, 48, (OBJECT_STROKE,))] * 2, {})
+    options = {"drop_background": False, "min_per_image": 0, "seed": 0}
+    with pytest.raises(ValueError, match=rf"twice\.jsonl, line 3: image '{ID}' is in line 2"):
+        degrade_scribbles(path, Degradation("full"), tmp_path / "annotated", **options)
+    assert file_hashes(tmp_path / "annotated") == before
+
+
 def test_a_photograph_that_was_exchanged_is_refused(tiny_data, annotated):
     dataset = tiny_data.dataset
     images = {**dataset.images, ID: (dataset.images[ID][0], 48, 40)}

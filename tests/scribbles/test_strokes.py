@@ -1,4 +1,5 @@
 import json
+import tracemalloc
 from math import hypot
 
 import numpy as np
@@ -7,7 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from skimage.draw import line as skimage_line
 
+import cdsp.scribbles.strokes
 from cdsp.scribbles.strokes import (
+    WIDEST,
     Box,
     ImageStrokes,
     Stroke,
@@ -123,6 +126,34 @@ def test_points_far_outside_the_image(far):
     assert (rasterise([Stroke(1, np.array([[far, -far]]), 3)], 9, 9) == 255).all()
 
 
+@pytest.mark.parametrize(("num_points", "width"), [(4, WIDEST), (2000, 1), (200, 20)])
+def test_memory_does_not_grow_with_the_length_of_a_stroke(num_points, width):
+    """The widest pen, and pens that cross the image again and again."""
+
+    def peak(points):
+        tracemalloc.start()
+        try:
+            rasterise([Stroke(1, points, width)], 401, 401)
+            return tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+    across = np.arange(num_points) % 2 * 400.0
+    zigzag = np.stack([across, np.linspace(0, 400, num_points)], axis=1)
+    assert peak(zigzag) < 1.2 * max(peak(zigzag[: num_points // 2]), 40 * 2**20)
+
+
+def test_a_long_stroke_is_its_parts(monkeypatch):
+    """However many pieces are looked at in one go."""
+    points = np.random.default_rng(0).uniform(-5, 45, (40, 2))
+    whole = rasterise([Stroke(1, points, 2.5)], 40, 40)
+    parts = [Stroke(1, points[index : index + 2], 2.5) for index in range(39)]
+    np.testing.assert_array_equal(whole, rasterise(parts, 40, 40))
+    for block in (1, 500):
+        monkeypatch.setattr(cdsp.scribbles.strokes, "_BLOCK", block)
+        np.testing.assert_array_equal(rasterise([Stroke(1, points, 2.5)], 40, 40), whole)
+
+
 def test_no_strokes_and_one_pixel_images():
     assert (rasterise([], 3, 4) == np.full((3, 4), 255)).all()
     assert rasterise([], 3, 4).dtype == np.uint8
@@ -141,6 +172,9 @@ def test_no_strokes_and_one_pixel_images():
         (-1, [[0, 0]], 3, "class -1"),
         (1, [[0, 0]], 0, "wide"),
         (1, [[0, 0]], np.nan, "wide"),
+        (1, [[0, 0]], 1000.5, "1000.5 px wide; expected more than 0 and at most 1000"),
+        (1, [[0, 0]], 1e300, "wide"),
+        (1, [[0, 0]], np.inf, "wide"),
     ],
 )
 def test_impossible_strokes_are_refused(class_id, points, width, message):
@@ -313,6 +347,7 @@ def with_tags(tags):
         (HEADER + IMAGE.replace('"a"', "7"), "line 2: expected a string"),
         (HEADER + IMAGE.replace('"a"', '"../a"'), "line 2: .*not an image id"),
         (HEADER + "[" * 100_000 + "\n", "line 2: the line is not JSON"),
+        (HEADER + IMAGE + IMAGE.replace('"a"', '"b"') + IMAGE, "line 4: image 'a' is in line 2"),
         (with_strokes("null"), "line 2: expected a list"),
         (with_strokes("[5]"), "line 2: .*keys class_id"),
         (with_strokes('[{"class_id":1,"points":[[NaN,1]],"width":3}]'), "line 2: .*not finite"),
@@ -322,6 +357,8 @@ def with_tags(tags):
         (with_strokes('[{"class_id":"1","points":[[1,2]],"width":3}]'), "line 2: "),
         (with_strokes('[{"class_id":1,"points":[[1,2]],"width":"3"}]'), "line 2: "),
         (with_strokes('[{"class_id":1,"points":[[1,2]],"width":-3}]'), "line 2: .*wide"),
+        (with_strokes('[{"class_id":1,"points":[[1,2]],"width":1e9}]'), "line 2: .*wide"),
+        (with_strokes(f'[{{"class_id":1,"points":[[1,2]],"width":{10**400}}}]'), "line 2: "),
         (with_strokes(f'[{{"class_id":1,"points":[[1,{10**400}]],"width":3}}]'), "line 2: "),
         (HEADER + IMAGE.replace('"boxes":[],', ""), "line 2: .*keys image_id, .*boxes, tags"),
         (with_boxes("{}"), "line 2: expected a list for 'boxes'"),

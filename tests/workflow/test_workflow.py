@@ -1,13 +1,11 @@
 """The workflow as a user runs it: `snakemake`, in a folder of its own."""
 
-import fcntl
 import json
 import os
 import re
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -18,17 +16,24 @@ import pandas as pd
 import pytest
 import yaml
 from PIL import Image
+from workflow_runner import (
+    BIN,
+    NETWORK,
+    ROOT,
+    copy_workflow,
+    environment,
+    planned,
+    shared_folder,
+    snakemake,
+)
 
 from cdsp.config import parse_config
 
 pytest.importorskip("snakemake")
 
-ROOT = Path(__file__).parents[2]
 TINY = Path(__file__).with_name("tiny.yaml")
 RULE_FILES = sorted((ROOT / "workflow/rules").glob("*.smk"))
 CONFIGURATIONS = [ROOT / "config.yaml", *sorted((ROOT / "configs").glob("*.yaml"))]
-BIN = Path(sys.executable).parent
-NETWORK = "deeplabv3plus-mobilenet_v2"
 STAGES = (
     "dataset",
     "scribbles",
@@ -40,46 +45,9 @@ STAGES = (
 )
 
 
-def environment() -> dict[str, str]:
-    return {
-        **os.environ,
-        "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
-        "PYTHONPATH": str(ROOT),
-        "COLUMNS": "200",
-    }
-
-
-def snakemake(folder: Path, *arguments: str | Path, fails: bool = False) -> str:
-    """Run snakemake in a folder; what it printed."""
-    result = subprocess.run(
-        [BIN / "snakemake", *arguments],
-        cwd=folder,
-        env=environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    assert (result.returncode != 0) == fails, result.stdout
-    return result.stdout
-
-
-def planned(printed: str) -> set[tuple[str, ...]]:
-    """The jobs that snakemake announced: rule and values of its wildcards."""
-    jobs = re.split(r"^(?:local)?rule (?=\w+:$)", printed, flags=re.MULTILINE)[1:]
-    found = set()
-    for job in jobs:
-        wildcards = re.search(r"^    wildcards: (.*)$", job, flags=re.MULTILINE)
-        values = re.findall(r"=([^,]+)", wildcards[1]) if wildcards else []
-        found.add((job[: job.index(":")], *values))
-    return found
-
-
 def make_project(folder: Path) -> Path:
     """A copy of the workflow with the tiny configuration."""
-    for name in ("workflow", "profiles", "envs"):
-        shutil.copytree(ROOT / name, folder / name)
-    shutil.copy(ROOT / "Snakefile", folder)
-    shutil.copy(TINY, folder / "config.yaml")
+    shutil.copy(TINY, copy_workflow(folder) / "config.yaml")
     return folder
 
 
@@ -93,17 +61,12 @@ def changed(change: Callable[[dict[str, Any]], Any]) -> dict[str, Any]:
 @pytest.fixture(scope="session")
 def project(tmp_path_factory):
     """A project whose table is finished; not to be written into. Parallel workers share it."""
-    base = tmp_path_factory.getbasetemp()
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        base = base.parent
-    folder = base / "project"
-    with (base / "project.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not folder.exists():
-            make_project(folder)
-            printed = snakemake(folder, "--cores", "2", "results/table1.csv")
-            (folder / "printed.txt").write_text(printed)
-    return folder
+
+    def make(folder: Path) -> None:
+        printed = snakemake(make_project(folder), "--cores", "2", "results/table1.csv")
+        (folder / "printed.txt").write_text(printed)
+
+    return shared_folder(tmp_path_factory, "project", make)
 
 
 # --- the files of the workflow ------------------------------------------------------------------
@@ -162,8 +125,16 @@ def test_the_conda_environment_is_this_project():
 @pytest.mark.parametrize("path", CONFIGURATIONS, ids=lambda path: path.stem)
 def test_every_table_of_every_configuration_can_be_planned(tmp_path, path):
     configuration = yaml.safe_load(path.read_text())
+    for recipe in configuration.get("pseudo_labels", {}).values():
+        weights = recipe.get("classifier", {}).get("backbone_weights", "none")
+        if weights not in ("none", "imagenet"):  # a file, which the plan asks for
+            (tmp_path / weights).parent.mkdir(exist_ok=True)
+            (tmp_path / weights).touch()
     tables = configuration["tables"]
     targets = [f"results/{name}.{kind}" for name in tables for kind in ("csv", "md", "png")]
+    for weights in re.findall(r"backbone_weights: (\S+\.pth)", path.read_text()):
+        (tmp_path / weights).parent.mkdir(exist_ok=True)
+        (tmp_path / weights).touch()  # a user's own
     printed = snakemake(
         tmp_path,
         *("--snakefile", ROOT / "Snakefile", "--directory", tmp_path),
@@ -185,6 +156,70 @@ def test_every_table_of_every_configuration_can_be_planned(tmp_path, path):
     commands = re.findall(r"cdsp segmentation .*", printed)
     assert commands
     assert all(f'"epochs":{epochs},' in command for command in commands)
+
+
+def plan(folder: Path, configuration: dict[str, Any]) -> set[tuple[str, ...]]:
+    """The jobs that make the table of a configuration from nothing."""
+    path = folder / "planned.yaml"
+    path.write_text(yaml.safe_dump(configuration))
+    return planned(
+        snakemake(
+            folder,
+            *("--snakefile", ROOT / "Snakefile", "--directory", folder),
+            *("--dry-run", "results/table1.csv", "--configfile", path),
+        )
+    )
+
+
+def recipes_of(jobs: set[tuple[str, ...]], rule: str) -> set[tuple[str, ...]]:
+    return {job[1:] for job in jobs if job[0] == rule}
+
+
+def test_recipes_with_equal_settings_share_classifier_and_cams(tmp_path):
+    def add_recipes(configuration: dict[str, Any]) -> None:
+        recipes, table = configuration["pseudo_labels"], configuration["tables"]["table1"]
+        cam = recipes["cam"]
+        recipes["cam_walk"] = {**cam, "labels": {"refinement": "random_walk"}}
+        recipes["scales"] = {**cam, "cams": {"scales": [1, 2]}}
+        recipes["longer"] = {**cam, "classifier": {**cam["classifier"], "epochs": 2}}
+        recipes["all_classes"] = {**cam, "classes_from": "full"}
+        table["measured_labels"] = ["cam_walk", "scales", "longer", "all_classes"]
+        table["scribbles"] = ["drop-0.5"]
+
+    jobs = plan(tmp_path, changed(add_recipes))
+    made = {
+        "pseudo_labels_classifier": ("cam", "longer", "all_classes"),
+        "pseudo_labels_cams": ("cam", "scales", "longer", "all_classes"),
+        "pseudo_labels": ("cam", "cam_walk", "scales", "longer", "all_classes"),
+        "pseudo_labels_measure": ("cam", "cam_walk", "scales", "longer", "all_classes"),
+    }
+    for rule, recipes in made.items():
+        assert recipes_of(jobs, rule) == {("drop-0.5", recipe) for recipe in recipes}
+
+
+def test_a_second_round_follows_a_network_that_strokes_alone_have_taught(tmp_path):
+    def follow(configuration: dict[str, Any]) -> None:
+        evidence = configuration["pseudo_labels"]["second_round"]["network"]
+        evidence |= {"method": "pseudo_label_only", "pseudo_labels": "walk", "seed": 3}
+        configuration["tables"]["table1"] |= {
+            "methods": ["pseudo_label_only"],
+            "scribbles": ["shrink-0.5"],
+            "pseudo_labels": ["second_round"],
+            "measured_labels": [],
+        }
+
+    first = ("pseudo_label_only", NETWORK, "shrink-0.5", "walk", "3")
+    second = ("pseudo_label_only", NETWORK, "shrink-0.5", "second_round", "0")
+    jobs = plan(tmp_path, changed(follow))
+    assert {job for job in jobs if job[0].split("_")[0] in ("pseudo", "segmentation")} == {
+        ("pseudo_labels", "shrink-0.5", "walk"),
+        ("segmentation", *first),
+        ("pseudo_labels_probabilities", "shrink-0.5", "second_round"),
+        ("pseudo_labels", "shrink-0.5", "second_round"),
+        ("pseudo_labels_measure", "shrink-0.5", "second_round"),
+        ("segmentation", *second),
+    }
+    assert recipes_of(jobs, "evaluation") == {(*second, "quick")}
 
 
 def test_a_mistyped_key_ends_in_a_message(tmp_path):
@@ -230,6 +265,13 @@ def test_a_table_is_made_from_nothing(project):
     markdown = (project / "results/table1.md").read_text()
     for method, score in zip(table["method"], table["miou_mean"], strict=True):
         assert re.search(rf"^\| {method} .* {score:.2f} ", markdown, flags=re.MULTILINE)
+    labels = pd.read_csv(project / "results/table1_labels.csv")
+    assert labels["pseudo_labels"].tolist() == ["walk", "second_round", "cam"]
+    assert set(labels["scribbles"]) == {"full"}
+    assert labels["held_out_accuracy"].isna().all()  # nothing is held out of the full scribbles
+    for column in ("miou", "precision", "coverage"):
+        assert labels[column].between(0, 100).all()
+    assert re.search(r"^\| full .* walk ", markdown, flags=re.MULTILINE)
     with Image.open(project / "results/table1.png") as panel:
         assert np.asarray(panel.convert("L")).std() > 10
         assert min(panel.size) > 300
@@ -270,6 +312,11 @@ def test_runs_are_found_by_their_names(project):
 
 REPORTING = {("reporting", "table1"), ("reporting_table", "table1"), ("reporting_panel", "table1")}
 CDSP = ("cdsp", NETWORK, "full", "cam", "0")
+LEARN_FROM_CAM = ("pseudo_label_only", "scribble_and_pseudo_label", "cdsp")
+SECOND_LABELS = {
+    ("pseudo_labels", "full", "second_round"),
+    ("pseudo_labels_measure", "full", "second_round"),
+}
 
 
 def weigh_lorm(configuration: dict[str, Any]) -> None:
@@ -278,6 +325,14 @@ def weigh_lorm(configuration: dict[str, Any]) -> None:
 
 def change_exponent(configuration: dict[str, Any]) -> None:
     configuration["methods"]["cdsp"]["pseudo_label_distance"]["exponent"] = 6
+
+
+def weigh_the_evidence(configuration: dict[str, Any]) -> None:
+    configuration["pseudo_labels"]["cam"]["labels"] = {"prior_weight": 0.02}
+
+
+def weigh_the_network(configuration: dict[str, Any]) -> None:
+    configuration["pseudo_labels"]["second_round"]["labels"]["prior_weight"] = 0.02
 
 
 def reorder_methods(configuration: dict[str, Any]) -> None:
@@ -328,7 +383,25 @@ def change_the_protocol(configuration: dict[str, Any]) -> None:
             | {("segmentation", "full_supervision", NETWORK, "none", "none", "1")}
             | {("evaluation", "full_supervision", NETWORK, "none", "none", "1", "quick")},
         ),
-        (change_the_protocol, REPORTING | {("evaluation", *CDSP, "quick")}),
+        (
+            weigh_the_evidence,
+            REPORTING
+            | {("pseudo_labels", "full", "cam"), ("pseudo_labels_measure", "full", "cam")}
+            | {("distance_maps_pseudo_labels", "full", "cam", "7")}
+            | {("segmentation", name, *CDSP[1:]) for name in LEARN_FROM_CAM}
+            | {("evaluation", name, *CDSP[1:], "quick") for name in LEARN_FROM_CAM},
+        ),
+        (
+            weigh_the_network,
+            {("reporting", "table1"), ("reporting_table", "table1")} | SECOND_LABELS,
+        ),
+        (
+            change_the_protocol,
+            REPORTING
+            | {("evaluation", *CDSP, "quick")}
+            | {("pseudo_labels_probabilities", "full", "second_round")}
+            | SECOND_LABELS,
+        ),
     ],
 )
 def test_a_change_remakes_what_depends_on_it_alone(project, tmp_path, change, expected):

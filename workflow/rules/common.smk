@@ -60,12 +60,14 @@ def fingerprint(*folders):
     """Names, sizes and times of the files in a user's folders, as a param of the rule that reads them.
 
     It changes with the files, so that new strokes or another mask remake what depends on them.
+    Hidden files are an editor's or a system's own.
     """
     entries = [
         (entry.path, entry.stat().st_size, entry.stat().st_mtime_ns)
         for folder in folders
         if os.path.isdir(folder)
         for entry in os.scandir(folder)
+        if entry.is_file() and not entry.name.startswith(".")
     ]
     return digest(sorted(entries))
 
@@ -226,7 +228,21 @@ def as_options(stores):
 # reporting
 
 
+def require_validation_images():
+    """Stop before hours of training, where a user's own folder leaves nothing to evaluate on."""
+    if CONFIG.datasets[CONFIG.dataset]["source"] != "folder":
+        return
+    folder = CONFIG.dataset_settings(CONFIG.dataset).path
+    path = os.path.join(folder, "ImageSets/SegmentationAug/val.txt")
+    if os.path.isdir(folder) and not os.path.isfile(path):
+        raise WorkflowError(
+            f"{path}: not there, so that there are no validation images for a table; list some "
+            "that have masks, or ask for the target networks in place of the table"
+        )
+
+
 def table_metrics(wildcards):
+    require_validation_images()
     protocol = CONFIG.tables[wildcards.table].protocol
     return [
         f"{STAGES}/evaluation/{run.folder}/{protocol}/metrics.json"

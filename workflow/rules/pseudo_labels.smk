@@ -18,7 +18,8 @@ rule pseudo_labels_classifier:
             CONFIG.pseudo_labels[wildcards.recipe].classifier.backbone_weights
         ),
     output:
-        f"{RECIPE}/classifier.pt",
+        weights=f"{RECIPE}/classifier.pt",
+        precision=f"{RECIPE}/classifier.json",
     log:
         RECIPE_LOG.format(rule="pseudo_labels_classifier") + ".log",
     benchmark:
@@ -37,7 +38,7 @@ rule pseudo_labels_classifier:
         settings=recipe_settings("classifier"),
     shell:
         "cdsp pseudo_labels classifier --dataset {input.dataset} --image-classes {input.classes}"
-        " --settings {params.settings:q} --output {output} > {log} 2>&1"
+        " --settings {params.settings:q} --output {output.weights} > {log} 2>&1"
 
 
 rule pseudo_labels_cams:
