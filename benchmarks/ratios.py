@@ -1,4 +1,4 @@
-"""Time the data path, the training step and the evaluation beside the obvious way of doing each.
+"""Time the data path, spreading strokes, training and evaluation beside the obvious ways of each.
 
     python benchmarks/ratios.py
 
@@ -104,7 +104,7 @@ def spread_strokes(image: np.ndarray, label: np.ndarray) -> None:
 
     def on_pixels() -> np.ndarray:
         markers = np.select([strokes == class_id for class_id in classes], classes + 1)
-        return random_walker(image, markers, mode="cg_j", channel_axis=-1) - 1
+        return random_walker(image, markers, mode="bf", channel_axis=-1) - 1
 
     compare("spread strokes", ours, on_pixels, "scikit-image's walker on pixels")
 

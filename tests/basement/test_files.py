@@ -308,7 +308,8 @@ def test_digests_tell_values_apart_but_not_their_order():
 
 
 @pytest.mark.parametrize(
-    "image_id", ["2008_000003", "a", "0", "_x", "cat-1.final", "my photo", "a..b", "Élan"]
+    "image_id",
+    ["2008_000003", "a", "0", "_x", "cat-1.final", "my photo", "a..b", "Élan", "IMG (1)"],
 )
 def test_ordinary_names_are_image_ids(image_id):
     assert check_image_id(image_id, "train.txt") == image_id

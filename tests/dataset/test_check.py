@@ -127,7 +127,7 @@ def test_every_problem_is_told_and_does_not_hide_what_is_right(run, own, write_l
     unknown = ("raod", *MIDDLE[1:])
     write_labelme(strokes / "i.json", "i.jpg", SIZE, [unknown])
     (strokes / "j.json").write_text("{")
-    save_photograph(photographs / "k (1).jpg")
+    save_photograph(photographs / "k [1].jpg")
     problems, printed = run()
     expected = [
         r"f\.png: not a readable image",
@@ -135,7 +135,7 @@ def test_every_problem_is_told_and_does_not_hide_what_is_right(run, own, write_l
         r"h\.json, image 'h': annotated at 40 x 30 px, but the image is 30 x 40 px",
         r"i\.json: class 'raod': no class of the data set; did you mean 'road'",
         r"j\.json: broken JSON",
-        r"'k \(1\)' is not an image id",
+        r"'k \[1\]' is not an image id",
     ]
     assert len(problems) == len(expected)
     assert f"{len(expected)} problems:" in printed

@@ -262,15 +262,12 @@ def test_labels_keep_written_strokes_and_name_only_classes_in_question(seed, gui
         assert (found != 255).all()
 
 
-def test_a_stroke_of_a_class_that_is_not_in_question_is_refused():
+@pytest.mark.parametrize("settings", [LabelSettings(), WALK], ids=["none", "walk"])
+def test_a_stroke_of_a_class_that_is_not_in_question_is_refused(settings):
     image, _, scribbles = halves()
-    for settings in (LabelSettings(), WALK):
-        with pytest.raises(
-            ValueError, match=r"the strokes name the classes \[7\], the evidence kn"
-        ):
-            label_from_evidence(
-                scribbles, np.array([0, 3], np.uint8), np.ones((2, 30, 48)), settings, image
-            )
+    scores, classes = np.ones((2, 30, 48)), np.array([0, 3], np.uint8)
+    with pytest.raises(ValueError, match=r"the strokes name the classes \[7\], the evidence knows"):
+        label_from_evidence(scribbles, classes, scores, settings, image)
 
 
 # --- the store ----------------------------------------------------------------------------------

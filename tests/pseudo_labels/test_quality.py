@@ -190,7 +190,7 @@ def test_what_does_not_belong_together_is_refused(tiny_data, labels, dropped, tm
         measure(full_scribbles=full)
     with pytest.raises(ValueError, match="made with parameter scribbles = 'full', expected 'drop"):
         measure(scribbles=full, full_scribbles=full)
-    with pytest.raises(ValueError, match=r"scribbles = .drop-0\\.5., expected .full"):
+    with pytest.raises(ValueError, match=r"scribbles = .drop-0\.5., expected .full"):
         measure(scribbles=dropped, full_scribbles=dropped)
     with pytest.raises(ValueError, match="expected a store of scribbles, found one of pseudo_labe"):
         measure(scribbles=path, full_scribbles=full)
