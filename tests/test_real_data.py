@@ -6,8 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from cdsp.config import LabelSettings
 from cdsp.dataset.prepare import describe_folder
+from cdsp.dataset.scribblesup import VOC_CLASSES
 from cdsp.distance_maps import make_distance_maps
+from cdsp.pseudo_labels.labels import make_pseudo_labels
+from cdsp.pseudo_labels.quality import measure_pseudo_labels
 from cdsp.scribbles.degrade import Degradation
 from cdsp.scribbles.labels import degrade_scribbles, read_image_classes, simulate_scribbles
 from cdsp.store import LabelStore
@@ -18,30 +22,6 @@ pytestmark = pytest.mark.skipif(
     not ("CDSP_REAL_DATA" in os.environ and FOLDER.is_dir()),
     reason="set CDSP_REAL_DATA to a folder that holds voc_animals/ to run this",
 )
-
-VOC_CLASSES = [
-    "background",
-    "aeroplane",
-    "bicycle",
-    "bird",
-    "boat",
-    "bottle",
-    "bus",
-    "car",
-    "cat",
-    "chair",
-    "cow",
-    "diningtable",
-    "dog",
-    "horse",
-    "motorbike",
-    "person",
-    "pottedplant",
-    "sheep",
-    "sofa",
-    "train",
-    "tvmonitor",
-]
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +36,7 @@ def photographs(tmp_path_factory):
         source = FOLDER / "ImageSets" / "SegmentationAug" / f"{split}.txt"
         ids = source.read_text().split()
         (lists / f"{split}.txt").write_text("\n".join(ids[:: len(ids) // number][:number]))
-    return describe_folder(root, "photographs", tuple(VOC_CLASSES), root / "dataset.json")
+    return describe_folder(root, "photographs", VOC_CLASSES, root / "dataset.json")
 
 
 @pytest.fixture(scope="module")
@@ -114,3 +94,21 @@ def test_distance_maps_of_photographs(scribbles, tmp_path):
         foreground = (label != 0) & (label != 255)
         assert (distances[image_id][foreground] == 255).all()
         assert distances[image_id].shape == label.shape
+
+
+def test_strokes_spread_by_a_random_walk_are_good_labels(photographs, scribbles, tmp_path):
+    settings = LabelSettings(refinement="random_walk", write_scribbles=True)
+    full = scribbles / "full" / "labels.h5"
+    for name, least in (("full", 0.65), ("shrink-0.5", 0.55)):
+        source, labels = scribbles / name / "labels.h5", tmp_path / "labels.h5"
+        make_pseudo_labels(photographs, source, None, settings, labels, recipe="walk")
+        quality = measure_pseudo_labels(
+            labels,
+            photographs,
+            tmp_path / "quality.json",
+            scribbles=source,
+            full_scribbles=full,
+        )
+        assert quality["pixel_accuracy"] > 0.85
+        assert quality["mean_iou"] > least  # of few images per class; 0.8 on all of them
+        assert (quality["held_out_accuracy"] is None) == (name == "full")
