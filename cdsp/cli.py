@@ -572,6 +572,30 @@ def reporting_panel(
     )
 
 
+@reporting_app.command("worst")
+def reporting_worst(
+    labels: Annotated[Path, typer.Argument(help="Store of pseudo-labels.")],
+    dataset: DatasetOption,
+    scribbles: Annotated[Path, typer.Option(help="Store of the scribbles behind them.")],
+    output: OutputFile,
+    num_images: Annotated[int, typer.Option(min=1, help="Rows.")] = 12,
+) -> None:
+    """Draw the pseudo-labels that differ most from their masks."""
+    from cdsp.dataset.voc_layout import read_dataset
+    from cdsp.reporting.worst import draw_worst_labels
+    from cdsp.store import LabelStore
+
+    worst = draw_worst_labels(
+        read_dataset(dataset),
+        LabelStore(scribbles, "scribbles"),
+        LabelStore(labels, "pseudo_labels"),
+        output,
+        num_images=num_images,
+    )
+    for image_id, score in worst:
+        typer.echo(f"{image_id}  mIoU {100 * score:.1f} %")
+
+
 def main() -> None:
     """Run the command line; a user's mistake ends in one message, not in a traceback."""
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)

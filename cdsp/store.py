@@ -8,6 +8,7 @@ another format version or made with other parameters.
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import json
 import os
@@ -23,6 +24,8 @@ from cdsp.files import atomic_path, canonical_json
 
 FORMAT = "cdsp-label-store"
 VERSION = 1
+_TRIM_EVERY = 256  # maps
+
 SPARE_BYTES = 64 * 2**20
 """What must stay free on the disk while a store is written: more than HDF5 holds back in memory."""
 
@@ -54,8 +57,10 @@ def write_store(
         atomic_path(path) as temporary,
         h5py.File(temporary, "w", libver=("v110", "v114"), track_order=True) as file,
     ):
-        for image_id, array, attributes in maps:
+        for number, (image_id, array, attributes) in enumerate(maps, start=1):
             assert array.dtype == np.uint8
+            if number % _TRIM_EVERY == 0:
+                _return_free_memory()
             _require_space(path, array.nbytes)
             # Without chunks HDF5 cannot compress; empty arrays can have none.
             compression: dict[str, Any] = (
@@ -80,6 +85,17 @@ def write_store(
         file.attrs["version"] = VERSION
         file.attrs["header"] = canonical_json(header)
         file.attrs["digest"] = content.hexdigest()[:16]
+
+
+def _return_free_memory() -> None:
+    """Give free memory back to the system, where the C library is glibc.
+
+    HDF5's small, lasting records split the places that images have left, so that new images take
+    new memory: without this, 100 KB for each image of 375×500 pixels that Pillow has decoded.
+    """
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
 
 
 def _require_space(path: Path, num_bytes: int) -> None:

@@ -18,6 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
+from cdsp.files import read_label, write_label
 from cdsp.store import FORMAT, VERSION, LabelStore, write_store
 
 PARAMETERS = {"coverage": 0.03, "seed": [0, 1], "options": {"a": None, "b": True}}
@@ -315,3 +316,24 @@ def test_a_disk_that_fills_up_ends_in_a_message_and_keeps_what_was_there(tmp_pat
         write_store(path, maps, kind="k", parameters={}, sources={})
     assert path.read_bytes() == before
     assert [entry.name for entry in tmp_path.iterdir()] == ["maps.h5"]
+
+
+def test_memory_does_not_grow_with_the_number_of_images(tmp_path):
+    """Images as Pillow decodes them, whose memory HDF5's records would scatter."""
+    status = Path("/proc/self/statm")
+    if not status.is_file():
+        pytest.skip("the system does not tell the memory of a process")
+    label = np.zeros((375, 500), np.uint8)
+    label[100:200, 100:300] = 3
+    write_label(tmp_path / "label.png", label)
+    pages = {}
+
+    def maps():
+        for index in range(1537):
+            if index % 512 == 1:  # just after memory was given back
+                pages[index] = int(status.read_text().split()[1])
+            yield str(index), read_label(tmp_path / "label.png"), {}
+
+    write_store(tmp_path / "maps.h5", maps(), kind="labels", parameters={}, sources={})
+    growth = (pages[1025] - pages[513]) * os.sysconf("SC_PAGE_SIZE") / 2**20
+    assert growth < 10, f"{growth:.0f} MiB for 512 images"

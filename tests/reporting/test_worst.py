@@ -1,0 +1,44 @@
+import numpy as np
+import pytest
+
+from cdsp.metrics import confusion_matrix, scores
+from cdsp.reporting.worst import draw_worst_labels
+from cdsp.store import LabelStore, write_store
+
+
+def test_the_worst_come_first(tiny_data, tmp_path):
+    dataset = tiny_data.dataset
+    rng = np.random.default_rng(0)
+    labels, expected = [], {}
+    for index, image_id in enumerate(dataset.splits["train"]):
+        mask = dataset.mask(image_id)
+        label = np.where(rng.random(mask.shape) < index / 8, 0, mask).astype(np.uint8)
+        if index == 7:
+            label[:] = 255  # nothing labelled: no failure, and not shown
+        else:
+            confusion = confusion_matrix(mask, label, len(dataset.classes))
+            expected[image_id] = scores(confusion).mean_iou
+        labels.append((image_id, label, {}))
+    write_store(tmp_path / "l.h5", labels, kind="pseudo_labels", parameters={}, sources={})
+    found = draw_worst_labels(
+        dataset,
+        LabelStore(tiny_data.scribbles / "labels.h5"),
+        LabelStore(tmp_path / "l.h5"),
+        tmp_path / "worst.png",
+        num_images=3,
+    )
+    assert found == sorted(expected.items(), key=lambda pair: pair[1])[:3]
+    assert (tmp_path / "worst.png").stat().st_size > 10_000
+    with pytest.raises(ValueError, match="holds no map for image"):
+        draw_worst_labels(
+            dataset,
+            LabelStore(tiny_data.scribbles / "labels.h5"),
+            LabelStore(write_empty(tmp_path / "empty.h5")),
+            tmp_path / "worst.png",
+            num_images=3,
+        )
+
+
+def write_empty(path):
+    write_store(path, [], kind="pseudo_labels", parameters={}, sources={})
+    return path
