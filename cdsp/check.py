@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import astuple, dataclass, field, replace
 from pathlib import Path
 
 import cv2
@@ -15,7 +15,7 @@ from tabulate import tabulate
 
 from cdsp.annotations.read import annotation_files, read_annotations
 from cdsp.dataset.prepare import FolderContent, check_classes, inspect_folder
-from cdsp.dataset.voc_layout import Dataset
+from cdsp.dataset.voc_layout import Dataset, choose_images
 from cdsp.figures import picture_grid
 from cdsp.files import IGNORE, atomic_path, problem_list
 from cdsp.overlay import overlay, overlay_scribbles
@@ -30,7 +30,7 @@ PICTURE_SIDE = 400
 
 @dataclass
 class ClassCounts:
-    """What the training images' annotations say of one class."""
+    """What the training images' annotations say of one class, in the order of the report."""
 
     images: int = 0
     strokes: int = 0
@@ -120,7 +120,7 @@ def check_folder(
     )
     summary = StrokeSummary()
     if annotations is not None:
-        chosen = set(_spread(dataset.splits["train"], SHOWN_IMAGES))
+        chosen = set(choose_images(dataset, SHOWN_IMAGES))
         images = imported_images(dataset, annotations, width, problems)
         summary = _summarise(images, chosen)
     print("\n".join(_report(dataset, content, annotations, summary)))
@@ -153,11 +153,6 @@ def _class_names(annotations: Path | None, content: FolderContent) -> tuple[str,
     values += [int(value) for value in np.flatnonzero(content.mask_pixels[:IGNORE])]
     objects += [f"class {i}" for i in range(len(objects) + 1, max(values, default=0) + 1)]
     return (background, *objects)
-
-
-def _spread(ids: tuple[str, ...], number: int) -> list[str]:
-    number = min(number, len(ids))
-    return [ids[index * len(ids) // number] for index in range(number)]
 
 
 def _summarise(images: Iterable[ImageStrokes], chosen: set[str]) -> StrokeSummary:
@@ -213,24 +208,16 @@ def _report(
                 "background, from which a network learns where objects end"
             )
     rows = [
-        (index, name, *_counts(summary.classes[index]), int(content.mask_pixels[index]))
+        (index, name, *astuple(summary.classes[index]), int(content.mask_pixels[index]))
         for index, name in enumerate(dataset.classes)
     ]
     headers = ("", "class", "images", "strokes", "boxes", "tags", "stroke pixels", "mask pixels")
     lines += ["", tabulate(rows, headers, tablefmt="simple", intfmt=",")]
-    unseen = [name for index, name in enumerate(dataset.classes) if not _seen(summary, index)]
+    unseen = [name for i, name in enumerate(dataset.classes) if not summary.classes[i].images]
     if annotations is not None and unseen:
         names = ", ".join(unseen)
         lines += ["", f"hint: nothing names {names}: what nobody marks cannot be learnt"]
     return lines
-
-
-def _seen(summary: StrokeSummary, class_id: int) -> bool:
-    return summary.classes[class_id].images > 0
-
-
-def _counts(counts: ClassCounts) -> tuple[int, int, int, int, int]:
-    return counts.images, counts.strokes, counts.boxes, counts.tags, counts.pixels
 
 
 def _draw(dataset: Dataset, images: list[ImageStrokes], output: Path) -> None:

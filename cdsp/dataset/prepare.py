@@ -42,7 +42,7 @@ class FolderContent:
         splits: "train" and "val" → the ids of their lists.
         images: image id → (file below the folder, height, width), of the listed and readable ones.
         train_masks: whether the training images have masks.
-        mask_pixels: class index → pixels of it in the masks, and image_counts: masks that show it.
+        mask_pixels: (256,) int64, the pixels of each value in all masks.
         problems: all that is wrong, in words.
     """
 
@@ -50,7 +50,6 @@ class FolderContent:
     images: dict[str, tuple[str, int, int]]
     train_masks: bool
     mask_pixels: np.ndarray
-    image_counts: np.ndarray
     problems: list[str]
 
 
@@ -75,14 +74,7 @@ def inspect_folder(root: Path, num_classes: int) -> FolderContent:
     splits = _read_splits(root / "ImageSets" / "SegmentationAug", files, problems)
     without = [name for name in splits["train"] if not _mask_path(root, name).is_file()]
     train_masks = bool(splits["train"]) and len(without) < len(splits["train"])
-    content = FolderContent(
-        splits,
-        {},
-        train_masks,
-        mask_pixels=np.zeros(256, np.int64),
-        image_counts=np.zeros(256, np.int64),
-        problems=problems,
-    )
+    content = FolderContent(splits, {}, train_masks, np.zeros(256, np.int64), problems)
     for split in SPLITS:
         for image_id in progress(splits[split], f"checking {split} images"):
             if image_id in content.images:
@@ -91,9 +83,8 @@ def inspect_folder(root: Path, num_classes: int) -> FolderContent:
                 file = _listed_file(root, files, image_id)
                 height, width = read_image(file).shape[:2]
                 if split == "val" or train_masks:
-                    counts = _check_mask(_mask_path(root, image_id), height, width, num_classes)
-                    content.mask_pixels += counts
-                    content.image_counts += counts > 0
+                    mask = _mask_path(root, image_id)
+                    content.mask_pixels += _check_mask(mask, height, width, num_classes)
                 content.images[image_id] = (f"JPEGImages/{file.name}", height, width)
             except ValueError as error:
                 problems.append(str(error))
@@ -135,8 +126,9 @@ def describe_folder(
         ValueError: listing every problem found: missing, broken or wrongly sized files, label
             values without a class, empty lists, unsafe or repeated ids and classes.
     """
+    colours = colours or {}
     check_classes(classes, name)
-    class_palette(classes, colours or {})
+    class_palette(classes, colours)  # raises where a colour has no class
     found = inspect_folder(root, len(classes))
     if found.problems:
         raise ValueError(problem_list(str(root), found.problems))
@@ -144,7 +136,7 @@ def describe_folder(
     content = {
         "name": name,
         "classes": list(classes),
-        "colours": {key: list(colour) for key, colour in (colours or {}).items()},
+        "colours": {key: list(colour) for key, colour in colours.items()},
         "splits": found.splits,
         "images": {image_id: list(entry) for image_id, entry in found.images.items()},
         "train_masks": found.train_masks,

@@ -73,6 +73,13 @@ class Dataset:
         return self.images[image_id][1:]
 
 
+def choose_images(dataset: Dataset, number: int) -> list[str]:
+    """Training images spread evenly over the list, for pictures of a few."""
+    ids = dataset.splits["train"]
+    number = min(number, len(ids))
+    return [ids[index * len(ids) // number] for index in range(number)]
+
+
 def read_dataset(path: Path) -> Dataset:
     """Read a `dataset.json`.
 

@@ -48,12 +48,13 @@ class SuperpixelGraph:
     ends: np.ndarray
     weights: np.ndarray
 
-    def mean(self, values: np.ndarray) -> np.ndarray:
-        """Means of (C, H, W) values over the superpixels: (num_nodes, C) float64."""
-        nodes = self.superpixels.ravel()
-        sizes = np.maximum(np.bincount(nodes, minlength=self.num_nodes), 1)
-        sums = [np.bincount(nodes, value.ravel(), minlength=self.num_nodes) for value in values]
-        return np.stack(sums, axis=1) / sizes[:, None]
+
+def superpixel_means(superpixels: np.ndarray, number: int, values: np.ndarray) -> np.ndarray:
+    """Means of (C, H, W) values over superpixels 0..number - 1: (number, C) float64."""
+    nodes = superpixels.ravel()
+    sizes = np.maximum(np.bincount(nodes, minlength=number), 1)
+    sums = [np.bincount(nodes, value.ravel(), minlength=number) for value in values]
+    return np.stack(sums, axis=1) / sizes[:, None]
 
 
 def cut_superpixels(image: np.ndarray, spacing: float) -> tuple[np.ndarray, int]:
@@ -101,11 +102,11 @@ def build_graph(image: np.ndarray, spacing: float, colour_scale: float) -> Super
     starts, ends = starts[apart].astype(np.int64), ends[apart].astype(np.int64)
     pairs = np.minimum(starts, ends) * number + np.maximum(starts, ends)
     pairs, lengths = np.unique(pairs, return_counts=True)
-    graph = SuperpixelGraph(superpixels, number, pairs // number, pairs % number, lengths)
-    colours = graph.mean(lab)
-    squared = ((colours[graph.starts] - colours[graph.ends]) ** 2).sum(axis=1)
+    starts, ends = pairs // number, pairs % number
+    colours = superpixel_means(superpixels, number, lab)
+    squared = ((colours[starts] - colours[ends]) ** 2).sum(axis=1)
     weights = lengths / spacing * np.exp(-squared / (2 * colour_scale**2)) + _WEAKEST_EDGE
-    return SuperpixelGraph(superpixels, number, graph.starts, graph.ends, weights)
+    return SuperpixelGraph(superpixels, number, starts, ends, weights)
 
 
 def random_walk(
@@ -150,7 +151,7 @@ def random_walk(
         )
     wanted = seeded[:, None] * strokes / np.maximum(touched, 1)[:, None]
     if prior is not None:
-        wanted = wanted + prior_weight * graph.mean(prior)
+        wanted = wanted + prior_weight * superpixel_means(graph.superpixels, graph.num_nodes, prior)
     edges = coo_array(
         (
             np.concatenate([graph.weights, graph.weights]),

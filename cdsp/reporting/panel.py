@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from cdsp.config import EvaluationSettings
-from cdsp.dataset.voc_layout import Dataset
+from cdsp.dataset.voc_layout import Dataset, choose_images
 from cdsp.figures import picture_grid
 from cdsp.files import IGNORE, atomic_path
 from cdsp.inference import predict_probabilities
@@ -17,13 +17,6 @@ from cdsp.networks.checkpoint import read_network
 from cdsp.overlay import overlay, overlay_scribbles
 from cdsp.progress import progress
 from cdsp.store import LabelStore
-
-
-def choose_images(dataset: Dataset, number: int) -> list[str]:
-    """Training images spread evenly over the list."""
-    ids = dataset.splits["train"]
-    number = min(number, len(ids))
-    return [ids[index * len(ids) // number] for index in range(number)]
 
 
 def draw_panel(

@@ -152,11 +152,9 @@ def recipe_evidence(wildcards):
     if evidence == "cams":
         owner = first_recipe(wildcards.recipe, "classifier", "cams", "classes_from")
         return [f"{folder}/{owner}/cams.h5"]
-    return (
-        [f"{folder}/{wildcards.recipe}/probabilities.h5"]
-        if evidence == "network"
-        else []
-    )
+    if evidence == "network":
+        return [f"{folder}/{wildcards.recipe}/probabilities.h5"]
+    return []
 
 
 def evidence_weights(wildcards):
@@ -253,15 +251,12 @@ def table_metrics(wildcards):
 def table_quality(wildcards):
     """Of all pseudo-labels that the table's runs learn from or that it measures besides."""
     table = CONFIG.tables[wildcards.table]
-    trained = {run.pseudo_labels for run in CONFIG.runs(wildcards.table)}
-    recipes = [
-        name
-        for name in (*table.measured_labels, *table.pseudo_labels)
-        if name in table.measured_labels or name in trained
-    ]
+    trained = (run.pseudo_labels for run in CONFIG.runs(wildcards.table))
+    recipes = dict.fromkeys([*table.measured_labels, *trained])
+    recipes.pop("none", None)
     return [
         f"{STAGES}/pseudo_labels/{scribbles}/{recipe}/quality.json"
-        for recipe in dict.fromkeys(recipes)
+        for recipe in recipes
         for scribbles in table.scribbles
     ]
 
