@@ -1,4 +1,8 @@
-"""Export class activation maps (Eq. 6): multi-scale, mirrored, for the classes of each image."""
+"""Export what a classifier says of each place: multi-scale, mirrored, for each image's classes.
+
+A classifier of image-level classes gives class activation maps (Eq. 6). One that has learnt the
+background from strokes gives probabilities.
+"""
 
 from __future__ import annotations
 
@@ -38,6 +42,20 @@ def size_batches(dataset: Dataset, batch_size: int) -> list[list[str]]:
     ]
 
 
+def scaled_views(
+    images: np.ndarray, scales: tuple[float, ...], device: torch.device
+) -> Iterator[torch.Tensor]:
+    """A batch of (B, H, W, 3) uint8 images at each scale: (B, 3, h, w) float32, normalised."""
+    height, width = images.shape[1:3]
+    for scale in scales:
+        # Sides of 16k+1, where the maps' corners are the image's.
+        columns, rows = (max(17, round((n * scale - 1) / 16) * 16 + 1) for n in (width, height))
+        scaled = np.stack(
+            [cv2.resize(image, (columns, rows), interpolation=cv2.INTER_LINEAR) for image in images]
+        )
+        yield torch.from_numpy(normalise(scaled)).to(device, memory_format=torch.channels_last)
+
+
 @torch.inference_mode()
 def activation_maps(
     network: Classifier,
@@ -61,13 +79,7 @@ def activation_maps(
     """
     height, width = images.shape[1:3]
     totals = [np.zeros((len(ids), height, width), np.float32) for ids in classes]
-    for scale in settings.scales:
-        # Sides of 16k+1, where the maps' corners are the image's.
-        columns, rows = (max(17, round((n * scale - 1) / 16) * 16 + 1) for n in (width, height))
-        scaled = np.stack(
-            [cv2.resize(image, (columns, rows), interpolation=cv2.INTER_LINEAR) for image in images]
-        )
-        views = torch.from_numpy(normalise(scaled)).to(device, memory_format=torch.channels_last)
+    for views in scaled_views(images, settings.scales, device):
         maps = network.activation_maps(views)
         if settings.flip:
             maps = maps + network.activation_maps(views.flip(-1)).flip(-1)
@@ -81,6 +93,45 @@ def activation_maps(
     return totals
 
 
+@torch.inference_mode()
+def pixel_probabilities(
+    network: Classifier,
+    images: np.ndarray,
+    classes: list[list[int]],
+    settings: CamSettings,
+    device: torch.device,
+) -> list[np.ndarray]:
+    """Probabilities of a batch of images, averaged over scales and mirrors.
+
+    The softmax is taken in each view, at the image's own size as in training, and its results are
+    averaged: each view then has one vote, and the result is a probability whatever the number of
+    views. Logits that are summed before the softmax grow with the number of views, and one view of
+    large logits outvotes the others.
+
+    Args:
+        network: with a background channel, in evaluation mode, on ``device``.
+        images: (B, H, W, 3) uint8 RGB.
+        classes: of each image, 1..K-1; the softmax knows of these and the background alone.
+        settings: scales and mirror.
+        device: where to compute.
+
+    Returns:
+        For each image (1 + its number of classes, H, W) float32, the background first; sums to 1.
+    """
+    height, width = images.shape[1:3]
+    totals = [np.zeros((1 + len(ids), height, width), np.float32) for ids in classes]
+    for views in scaled_views(images, settings.scales, device):
+        logits = [network.pixel_logits(views)]
+        if settings.flip:
+            logits.append(network.pixel_logits(views.flip(-1)).flip(-1))
+        for of_view in logits:
+            for total, of_image, ids in zip(totals, of_view, classes, strict=True):
+                chosen = resize(of_image[[0, *ids]][None], (height, width))[0]
+                total += chosen.softmax(dim=0).cpu().numpy()
+    number = len(settings.scales) * (1 + settings.flip)
+    return [total / number for total in totals]
+
+
 def export_cams(
     weights: Path,
     dataset: Dataset,
@@ -92,7 +143,9 @@ def export_cams(
 ) -> None:
     """Write the CAMs of all training images: (number of classes, H, W) uint8, 255 = the maximum.
 
-    The classes of the maps are the attribute ``classes`` of each image.
+    The classes of the maps are the attribute ``classes`` of each image. A classifier that knows the
+    background makes a store of probabilities instead, as `export_probabilities` does:
+    (1 + number of classes, H, W), 255 = 1.0, the background first among the classes.
 
     Args:
         weights: the classifier's file.
@@ -110,19 +163,22 @@ def export_cams(
     checkpoint.require_classes(dataset.classes, weights)
     network = checkpoint.network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     assert isinstance(network, Classifier)
+    known = [0] if network.background else []  # besides the image's classes
+    make_maps = pixel_probabilities if network.background else activation_maps
 
     def maps() -> Iterator[tuple[str, np.ndarray, dict[str, Any]]]:
         for ids in progress(size_batches(dataset, IMAGES_PER_BATCH), "exporting CAMs"):
             images = np.stack([dataset.image(image_id) for image_id in ids])
             classes = [image_classes[image_id] for image_id in ids]
-            cams = activation_maps(network, images, classes, settings, device)
-            for image_id, cam, present in zip(ids, cams, classes, strict=True):
-                yield image_id, np.rint(cam * 255).astype(np.uint8), {"classes": present}
+            found = make_maps(network, images, classes, settings, device)
+            for image_id, values, present in zip(ids, found, classes, strict=True):
+                scaled = np.rint(values * 255).astype(np.uint8)
+                yield image_id, scaled, {"classes": [*known, *present]}
 
     write_store(
         output,
         maps(),
-        kind="cams",
+        kind="probabilities" if network.background else "cams",
         parameters={
             **settings_dict(settings),
             "classifier": checkpoint.settings,

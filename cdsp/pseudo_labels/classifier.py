@@ -1,4 +1,4 @@
-"""Train the multi-label classifier on the image-level classes that the scribbles name."""
+"""Train the multi-label classifier on the image-level classes, and on the pixels, of scribbles."""
 
 from __future__ import annotations
 
@@ -13,38 +13,50 @@ from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 from tqdm import tqdm
 
-from cdsp.augmentation import augment_image, draw_augmentation, normalise
+from cdsp.augmentation import augment_image, augment_map, draw_augmentation, normalise
 from cdsp.config import ClassifierSettings
 from cdsp.dataset.voc_layout import Dataset
 from cdsp.files import write_json
-from cdsp.networks.backbones import freeze_batch_norm, load_backbone_weights
+from cdsp.losses.cross_entropy import labelled_cross_entropy
+from cdsp.networks.backbones import freeze_batch_norm, load_backbone_weights, resize
 from cdsp.networks.checkpoint import NetworkCheckpoint, write_network
 from cdsp.networks.classifier import Classifier
 from cdsp.optimizers import build_optimizer
 from cdsp.progress import progress_options
 from cdsp.sampling import EpochSampler
 from cdsp.settings import settings_dict
+from cdsp.store import LabelStore
 
 STAGE_VERSION = 1
+
+LARGEST_BALANCE = 20.0
+"""Bound of a class's positive weight, either way: a class of one image must not drown the rest."""
 
 logger = logging.getLogger(__name__)
 
 
 class ClassifierCrops(TorchDataset):
-    """Augmented crops with their image-level classes."""
+    """Augmented crops with their image-level classes and, where they teach, their scribbles."""
 
     def __init__(
-        self, dataset: Dataset, image_classes: dict[str, list[int]], settings: ClassifierSettings
+        self,
+        dataset: Dataset,
+        image_classes: dict[str, list[int]],
+        settings: ClassifierSettings,
+        scribbles: LabelStore | None = None,
     ) -> None:
-        self.dataset, self.settings = dataset, settings
+        self.dataset, self.settings, self.scribbles = dataset, settings, scribbles
         self.ids = dataset.splits["train"]
         self.targets = torch.zeros(len(self.ids), len(dataset.classes) - 1)
         for index, image_id in enumerate(self.ids):
             for class_id in image_classes[image_id]:
                 self.targets[index, class_id - 1] = 1
 
-    def __getitem__(self, item: tuple[int, int]) -> tuple[torch.Tensor, torch.Tensor]:
-        """(epoch, index) → (3, crop, crop) float32 image and (K-1,) float32 classes."""
+    def __getitem__(self, item: tuple[int, int]) -> tuple[torch.Tensor, ...]:
+        """(epoch, index) → (3, crop, crop) float32 image and (K-1,) float32 classes.
+
+        With scribbles also their (crop, crop) uint8 label, cut by the same draw.
+        """
         epoch, index = item
         image = self.dataset.image(self.ids[index])
         low, high = (side / max(image.shape[:2]) for side in self.settings.long_side)
@@ -54,7 +66,65 @@ class ClassifierCrops(TorchDataset):
             crop_size=self.settings.crop_size,
             scale=(low, high),
         )
-        return torch.from_numpy(normalise(augment_image(image, draw))), self.targets[index]
+        crop = torch.from_numpy(normalise(augment_image(image, draw)))
+        if self.scribbles is None:
+            return crop, self.targets[index]
+        strokes = augment_map("scribble", self.scribbles[self.ids[index]], draw)
+        return crop, self.targets[index], torch.from_numpy(strokes)
+
+
+def balance_weights(targets: torch.Tensor) -> torch.Tensor:
+    """The weight of each class's presence: images without it ÷ images with it.
+
+    A class then has as much say by its presence as by its absence. The weight stays between
+    1 / `LARGEST_BALANCE` and `LARGEST_BALANCE`, also for a class that no image shows, or every one.
+
+    Args:
+        targets: (N, K) float32, 1 where the image shows the class.
+
+    Returns:
+        (K,) float32.
+    """
+    present = targets.sum(dim=0)
+    ratio = (len(targets) - present) / present.clamp(min=1)
+    return ratio.clamp(1 / LARGEST_BALANCE, LARGEST_BALANCE)
+
+
+def classifier_loss(
+    network: Classifier,
+    images: torch.Tensor,
+    targets: torch.Tensor,
+    strokes: torch.Tensor | None = None,
+    *,
+    balance: torch.Tensor | None = None,
+    stroke_weight: float = 0.0,
+) -> torch.Tensor:
+    """Multi-label soft-margin loss and, with strokes, cross-entropy at their pixels.
+
+    Strokes are thinner than a feature, so that the logits are brought to their size by bilinear
+    interpolation, never the strokes to that of the logits.
+
+    Args:
+        network: with a background channel, where there are strokes.
+        images: (B, 3, H, W) float32, normalised.
+        targets: (B, K-1) float32, 1 where the image shows the class.
+        strokes: (B, H, W) uint8 scribble labels.
+        balance: (K-1,) weight of the presence of each class; None: 1.
+        stroke_weight: factor of the cross-entropy.
+
+    Returns:
+        A scalar.
+    """
+    feature = network.backbone(images).feature
+    logits = network.image_logits(feature)
+    if balance is None:
+        loss = nn.functional.multilabel_soft_margin_loss(logits, targets)
+    else:
+        loss = nn.functional.binary_cross_entropy_with_logits(logits, targets, pos_weight=balance)
+    if strokes is None:
+        return loss
+    at_pixels = resize(network.head(feature), strokes.shape[-2:])
+    return loss + stroke_weight * labelled_cross_entropy(at_pixels, strokes)
 
 
 def average_precision(scores: np.ndarray, present: np.ndarray) -> float | None:
@@ -121,16 +191,43 @@ def check_image_classes(dataset: Dataset, image_classes: dict[str, list[int]]) -
             )
 
 
+def open_scribbles(
+    dataset: Dataset, scribbles: Path | None, settings: ClassifierSettings
+) -> LabelStore | None:
+    """Open the scribble labels, where the classifier learns from them.
+
+    Raises:
+        ValueError: they are missing where they have a weight, given where they have none, or of
+            another data set.
+    """
+    if scribbles is None and settings.stroke_weight:
+        raise ValueError(
+            f"stroke_weight {settings.stroke_weight:g}: the classifier learns from the pixels of "
+            "scribbles; give their store of labels (--scribbles), or set stroke_weight: 0"
+        )
+    if scribbles is None:
+        return None
+    if not settings.stroke_weight:
+        raise ValueError(
+            f"{scribbles}: a classifier with stroke_weight 0 does not learn from the pixels of "
+            "scribbles; leave their store out, or set a stroke_weight above 0"
+        )
+    store = LabelStore(scribbles, "scribbles")
+    store.require({}, {"dataset": dataset.digest})
+    return store
+
+
 def train_classifier(
     dataset: Dataset,
     image_classes: dict[str, list[int]],
     settings: ClassifierSettings,
     output: Path,
     *,
+    scribbles: Path | None = None,
     device: torch.device,
     num_workers: int,
 ) -> None:
-    """Train with multi-label soft-margin loss and a polynomial learning rate.
+    """Train with `classifier_loss` and a polynomial learning rate.
 
     Args:
         dataset: the training images.
@@ -138,18 +235,22 @@ def train_classifier(
         settings: network and optimisation.
         output: the file of the trained classifier; beside it, with ``.json``, stands its average
             precision per class on the validation images.
+        scribbles: store of scribble labels, for a `stroke_weight` above 0 and only then.
         device: where to train.
         num_workers: data-loading processes; no part of the result.
 
     Raises:
-        ValueError: see `check_image_classes`; another network's weights; a loss that is not finite.
+        ValueError: see `check_image_classes` and `open_scribbles`; another network's weights; a
+            loss that is not finite.
     """
     check_image_classes(dataset, image_classes)
+    store = open_scribbles(dataset, scribbles, settings)
     torch.manual_seed(settings.seed)
     arguments = {
         "backbone": settings.backbone,
         "output_stride": settings.output_stride,
         "num_classes": len(dataset.classes) - 1,
+        "background": store is not None,
     }
     network = Classifier(**arguments)
     load_backbone_weights(network.backbone, settings.backbone, settings.backbone_weights)
@@ -165,7 +266,8 @@ def train_classifier(
         momentum=0.9,
         weight_decay=settings.weight_decay,
     )
-    crops = ClassifierCrops(dataset, image_classes, settings)
+    crops = ClassifierCrops(dataset, image_classes, settings, store)
+    balance = balance_weights(crops.targets).to(device) if settings.class_balance else None
     sampler = EpochSampler(len(crops.ids), settings.batch_size, settings.seed)
     loader = DataLoader(
         crops,
@@ -181,13 +283,18 @@ def train_classifier(
             if settings.frozen_batch_norm:
                 freeze_batch_norm(network)
             total = 0.0
-            for images, targets in loader:
+            for images, targets, *strokes in loader:
                 rate = settings.learning_rate * (1 - bar.n / num_steps) ** 0.9
                 for group in optimizer.param_groups:
                     group["lr"] = rate * group["factor"]
                 images = images.to(device, memory_format=torch.channels_last)
-                loss = nn.functional.multilabel_soft_margin_loss(
-                    network(images), targets.to(device)
+                loss = classifier_loss(
+                    network,
+                    images,
+                    targets.to(device),
+                    *(label.to(device) for label in strokes),
+                    balance=balance,
+                    stroke_weight=settings.stroke_weight,
                 )
                 optimizer.zero_grad(set_to_none=True)
                 loss.backward()

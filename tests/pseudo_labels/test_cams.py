@@ -9,7 +9,12 @@ from cdsp.dataset.prepare import describe_folder
 from cdsp.files import write_label
 from cdsp.networks.checkpoint import NetworkCheckpoint, write_network
 from cdsp.networks.classifier import Classifier
-from cdsp.pseudo_labels.cams import activation_maps, export_cams, size_batches
+from cdsp.pseudo_labels.cams import (
+    activation_maps,
+    export_cams,
+    pixel_probabilities,
+    size_batches,
+)
 from cdsp.store import LabelStore
 
 CPU = torch.device("cpu")
@@ -206,3 +211,85 @@ def test_classes_of_other_images_are_refused(mixed_sizes, weights, tmp_path):
     wrong = {**IMAGE_CLASSES, "i2": [13]}
     with pytest.raises(ValueError, match=r"i2: image-level classes \[13\], expected some of 1 to"):
         export_cams(weights, mixed_sizes, wrong, ONE_SCALE, output, device=CPU)
+
+
+# --- classifiers that know the background ---------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def taught_network():
+    torch.manual_seed(4)
+    network = Classifier("resnet18", 16, NUM_CLASSES, background=True)
+    torch.nn.init.normal_(network.head.weight, std=0.3)
+    return network.eval()
+
+
+@pytest.fixture
+def taught_weights(taught_network, mixed_sizes, tmp_path):
+    arguments = {"backbone": "resnet18", "output_stride": 16, "num_classes": NUM_CLASSES}
+    path = tmp_path / "taught.pt"
+    checkpoint = NetworkCheckpoint(
+        "classifier",
+        {**arguments, "background": True},
+        mixed_sizes.classes,
+        {},
+        {},
+        {"epochs": 0},
+        taught_network,
+    )
+    write_network(path, checkpoint)
+    return path
+
+
+def slow_probabilities(network, view, channels, height, width):
+    """Softmax, at every pixel, of some channels of the head's response to one view of an image."""
+    mean, std = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
+    tensor = torch.from_numpy(((view / 255 - mean) / std).transpose(2, 0, 1)).float()
+    with torch.no_grad():
+        feature = network.backbone(tensor[None]).feature[0].double().numpy()
+    weight = network.head.weight.detach()[:, :, 0, 0].double().numpy()
+    small = np.einsum("kc,chw->khw", weight[channels], feature)
+    scores = np.exp(np.stack([stretch(channel, height, width) for channel in small]))
+    return scores / scores.sum(axis=0)
+
+
+def test_probabilities_are_the_mean_of_each_views_own(taught_network):
+    height, width = 40, 56
+    images = draw_images(2, height, width, seed=3)
+    classes = [[5, 2], []]
+    settings = CamSettings(scales=(1.0, 0.5), flip=True)
+    found = pixel_probabilities(taught_network, images, classes, settings, CPU)
+    assert [maps.shape for maps in found] == [(3, height, width), (1, height, width)]
+    assert (found[1] == 1).all()  # nothing but the background is in question
+    views = []
+    for size in ((49, 33), (33, 17)):  # (width, height): 56 → 49 and 28 → 33, 40 → 33 and 20 → 17
+        scaled = cv2.resize(images[0], size, interpolation=cv2.INTER_LINEAR)
+        arguments = ([0, 5, 2], height, width)  # channel 0 is the background
+        views.append(slow_probabilities(taught_network, scaled, *arguments))
+        mirrored = slow_probabilities(taught_network, scaled[:, ::-1], *arguments)
+        views.append(mirrored[..., ::-1])
+    assert np.std(views, axis=0).max() > 0.05
+    np.testing.assert_allclose(found[0], np.mean(views, axis=0), atol=1e-3)
+
+
+def test_a_classifier_that_knows_the_background_exports_probabilities(
+    taught_network, taught_weights, mixed_sizes, tmp_path
+):
+    settings = CamSettings(scales=(1.0, 1.5))
+    arguments = (taught_weights, mixed_sizes, IMAGE_CLASSES, settings)
+    for name in ("one.h5", "two.h5"):
+        export_cams(*arguments, tmp_path / name, device=CPU)
+    assert (tmp_path / "one.h5").read_bytes() == (tmp_path / "two.h5").read_bytes()
+    store = LabelStore(tmp_path / "one.h5", "probabilities")
+    assert set(store) == set(IMAGE_CLASSES)
+    for image_id, classes in IMAGE_CLASSES.items():
+        assert store.attributes(image_id)["classes"].tolist() == [0, *classes]
+        found = store[image_id]
+        assert found.shape == (1 + len(classes), *mixed_sizes.size(image_id))
+        off = np.abs(found.sum(axis=0, dtype=int) - 255)
+        assert off.max() <= len(found) / 2  # half a unit of rounding for each class
+        image = mixed_sizes.image(image_id)
+        (expected,) = pixel_probabilities(taught_network, image[None], [classes], settings, CPU)
+        np.testing.assert_allclose(found, expected * 255, atol=0.51)
+    assert store.sources == {"dataset": mixed_sizes.digest}
+    assert store.parameters["classifier"] == {"epochs": 0}

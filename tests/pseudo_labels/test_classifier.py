@@ -1,18 +1,28 @@
+import dataclasses
+from types import SimpleNamespace
+
 import cv2
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from cdsp.augmentation import normalise
-from cdsp.config import ClassifierSettings
+from cdsp.augmentation import IMAGENET_MEAN, IMAGENET_STD, normalise
+from cdsp.config import CamSettings, ClassifierSettings, LabelSettings
+from cdsp.files import IGNORE
 from cdsp.networks.checkpoint import read_network
+from cdsp.networks.classifier import Classifier
+from cdsp.pseudo_labels.cams import export_cams
 from cdsp.pseudo_labels.classifier import (
     ClassifierCrops,
     average_precision,
+    balance_weights,
+    classifier_loss,
     train_classifier,
 )
+from cdsp.pseudo_labels.labels import make_pseudo_labels
 from cdsp.scribbles.labels import read_image_classes
+from cdsp.store import LabelStore
 
 SETTINGS = {
     "backbone": "resnet18",
@@ -32,12 +42,15 @@ def image_classes(tiny_data):
 
 @pytest.fixture
 def train(tiny_data, image_classes, tmp_path):
-    def train(name="classifier.pt", classes=image_classes, num_workers=0, **settings):
+    def train(
+        name="classifier.pt", classes=image_classes, num_workers=0, scribbles=None, **settings
+    ):
         train_classifier(
             tiny_data.dataset,
             classes,
             ClassifierSettings(**{**SETTINGS, **settings}),
             tmp_path / name,
+            scribbles=scribbles,
             device=torch.device("cpu"),
             num_workers=num_workers,
         )
@@ -140,3 +153,197 @@ def test_average_precision_against_torchmetrics(seed):
     )
     assert average_precision(scores, present) == pytest.approx(expected.item())
     assert average_precision(scores, np.zeros(40, bool)) is None
+
+
+# --- balance ------------------------------------------------------------------------------------
+
+
+def test_balance_weights_against_counting():
+    rng = np.random.default_rng(0)
+    targets = rng.random((60, 6)) < [0.5, 0.1, 0.9, 0.02, 0, 1]
+    targets[0, 3] = True
+    found = balance_weights(torch.from_numpy(targets).float()).tolist()
+    for column, weight in zip(targets.T, found, strict=True):
+        present = sum(1 for shown in column if shown)
+        absent = sum(1 for shown in column if not shown)
+        expected = 20 if present == 0 else min(max(absent / present, 1 / 20), 20)
+        assert weight == pytest.approx(expected)
+    assert found[4:] == pytest.approx([20, 1 / 20])
+
+
+@pytest.fixture
+def double_network():
+    """A classifier of 3 object classes and the background, in float64."""
+    torch.manual_seed(2)
+    network = Classifier("resnet18", 16, 3, background=True).double().eval()
+    nn.init.normal_(network.head.weight, std=0.2)
+    return network
+
+
+def a_batch():
+    rng = np.random.default_rng(3)
+    images = torch.from_numpy(rng.normal(size=(2, 3, 33, 49)))
+    targets = torch.tensor([[1.0, 0, 1], [0, 0, 1]], dtype=torch.float64)
+    strokes = rng.choice([0, 1, 2, 3, IGNORE], size=(2, 33, 49), p=[0.02, 0.02, 0.02, 0.02, 0.92])
+    return images, targets, torch.from_numpy(strokes.astype(np.uint8))
+
+
+def test_the_balanced_loss_against_loops(double_network):
+    images, targets, _ = a_batch()
+    balance = torch.tensor([3.0, 20.0, 0.25], dtype=torch.float64)
+    with torch.no_grad():
+        probabilities = 1 / (1 + np.exp(-double_network(images).numpy()))
+    terms = [
+        -weight * np.log(p) if shown else -np.log(1 - p)
+        for row, shows in zip(probabilities, targets.tolist(), strict=True)
+        for p, shown, weight in zip(row, shows, balance.tolist(), strict=True)
+    ]
+    found = classifier_loss(double_network, images, targets, balance=balance).item()
+    assert found == pytest.approx(sum(terms) / len(terms), rel=1e-9)
+
+
+def test_a_balanced_classifier_survives_a_class_that_no_image_shows(train, image_classes):
+    one = {image_id: [1] for image_id in image_classes}
+    plain = read_network(train("plain.pt", classes=one), "classifier").network
+    network = read_network(train(classes=one, class_balance=True), "classifier").network
+    assert all(value.isfinite().all() for value in network.state_dict().values())
+    assert not torch.equal(network.head.weight, plain.head.weight)
+
+
+# --- strokes ------------------------------------------------------------------------------------
+
+
+def bilinear(small, y, x, height, width):
+    """A (K, h, w) array at a pixel of the image that it spans from corner to corner."""
+    v, u = y * (small.shape[1] - 1) / (height - 1), x * (small.shape[2] - 1) / (width - 1)
+    return sum(
+        max(0, 1 - abs(v - row)) * max(0, 1 - abs(u - column)) * small[:, row, column]
+        for row, column in np.ndindex(small.shape[1:])
+    )
+
+
+def test_the_loss_at_strokes_against_loops(double_network):
+    images, targets, strokes = a_batch()
+    with torch.no_grad():
+        feature = double_network.backbone(images).feature.numpy()
+    weight = double_network.head.weight.detach().numpy()[:, :, 0, 0]
+    terms = []
+    for number, y, x in np.argwhere(strokes.numpy() != IGNORE):
+        small = np.einsum("kc,chw->khw", weight, feature[number])
+        scores = np.exp(bilinear(small, y, x, 33, 49))
+        terms.append(-np.log(scores[strokes[number, y, x]] / scores.sum()))
+    plain = classifier_loss(double_network, images, targets).item()
+    found = classifier_loss(double_network, images, targets, strokes, stroke_weight=0.3)
+    assert len(terms) > 100
+    assert found.dtype == torch.float64
+    assert found.item() - plain == pytest.approx(0.3 * np.mean(terms), rel=1e-9)
+
+
+def test_without_a_stroke_in_it_a_crop_adds_nothing(double_network):
+    images, targets, strokes = a_batch()
+    empty = torch.full_like(strokes, IGNORE)
+    plain = classifier_loss(double_network, images, targets)
+    assert classifier_loss(double_network, images, targets, empty, stroke_weight=5) == plain
+
+
+def test_only_pixels_teach_the_background(double_network):
+    images, targets, strokes = a_batch()
+
+    def gradient(*labels):
+        double_network.zero_grad()
+        classifier_loss(double_network, images, targets, *labels, stroke_weight=1).backward()
+        return double_network.head.weight.grad[:, :, 0, 0].abs().sum(dim=1)
+
+    of_images = gradient()
+    assert of_images[0] == 0
+    assert (of_images[1:] > 0).all()
+    assert (gradient(strokes) > 0).all()
+
+
+def test_the_background_is_no_class_of_an_image(double_network):
+    images, _, _ = a_batch()
+    with torch.no_grad():
+        pixels = double_network.pixel_logits(images)
+        assert pixels.shape == (2, 4, 3, 4)
+        torch.testing.assert_close(double_network(images), pixels[:, 1:].mean(dim=(2, 3)))
+        torch.testing.assert_close(double_network.activation_maps(images), pixels[:, 1:].relu())
+
+
+def test_strokes_are_cut_as_their_image_is():
+    """The image shows its label as grey values, so that each crop can be compared with its own."""
+    rng = np.random.default_rng(0)
+    label = np.kron(rng.integers(0, 5, (4, 6)), np.ones((14, 14))).astype(np.uint8)
+    image = np.repeat(40 * label[..., None], 3, axis=2)
+    dataset = SimpleNamespace(
+        splits={"train": ("a",)}, classes=tuple("abcde"), image=lambda _: image
+    )
+    settings = ClassifierSettings(crop_size=65, long_side=(50, 100))
+    crops = ClassifierCrops(dataset, {"a": [1]}, settings, {"a": label})
+    mean, std = (value[:, None, None] for value in (IMAGENET_MEAN, IMAGENET_STD))
+    seen = set()
+    for epoch in range(12):
+        crop, _, strokes = (part.numpy() for part in crops[epoch, 0])
+        assert (strokes.shape, strokes.dtype) == ((65, 65), np.uint8)
+        grey = ((crop * std + mean) * 255).round()
+        around = np.ones((5, 5), np.uint8)
+        flat = cv2.erode(strokes, around) == cv2.dilate(strokes, around)
+        flat[[0, 1, -2, -1]] = flat[:, [0, 1, -2, -1]] = False  # what is beside them is not seen
+        for value in np.unique(strokes[flat]).tolist():
+            shown = grey[:, flat & (strokes == value)]
+            wanted = np.rint(255 * mean[:, 0]) if value == IGNORE else 40 * value
+            np.testing.assert_allclose(shown, np.broadcast_to(wanted, shown.shape), atol=1)
+            seen.add(value)
+    assert seen == {0, 1, 2, 3, 4, IGNORE}
+
+
+def test_what_strokes_taught_becomes_labels(tiny_data, image_classes, train, tmp_path):
+    strokes = tiny_data.scribbles / "labels.h5"
+    path = train(scribbles=strokes, stroke_weight=1.0)
+    assert read_network(path, "classifier").arguments["background"] is True
+    evidence, labels = tmp_path / "probabilities.h5", tmp_path / "labels.h5"
+    settings, cpu = CamSettings(scales=(1.0,)), torch.device("cpu")
+    export_cams(path, tiny_data.dataset, image_classes, settings, evidence, device=cpu)
+    make_pseudo_labels(
+        tiny_data.dataset, strokes, evidence, LabelSettings(), labels, recipe="taught"
+    )
+    store = LabelStore(labels, "pseudo_labels")
+    assert store.parameters["evidence"]["kind"] == "probabilities"
+    for image_id in store:
+        assert set(np.unique(store[image_id])) <= {0, *image_classes[image_id]}
+
+
+def test_with_strokes_too_the_same_seed_gives_the_same_bytes(tiny_data, train):
+    options = {
+        "scribbles": tiny_data.scribbles / "labels.h5",
+        "stroke_weight": 0.5,
+        "class_balance": True,
+    }
+    first = train("first.pt", **options).read_bytes()
+    assert train("again.pt", **options).read_bytes() == first
+    assert train("worker.pt", num_workers=1, **options).read_bytes() == first
+
+
+def test_strokes_and_their_weight_go_together(tiny_data, train, tmp_path):
+    strokes = tiny_data.scribbles / "labels.h5"
+    with pytest.raises(ValueError, match=r"stroke_weight 0\.5: .* give their store .*--scribbles"):
+        train(stroke_weight=0.5)
+    with pytest.raises(ValueError, match=r"labels\.h5: a classifier with stroke_weight 0 does not"):
+        train(scribbles=strokes)
+    with pytest.raises(ValueError, match=r"expected a store of scribbles, found one of pseudo"):
+        train(scribbles=tiny_data.pseudo_labels, stroke_weight=0.5)
+    with pytest.raises(ValueError, match=r"nowhere\.h5: no such label store"):
+        train(scribbles=tmp_path / "nowhere.h5", stroke_weight=0.5)
+    assert not list(tmp_path.iterdir())
+
+
+def test_scribbles_of_another_data_set_are_refused(tiny_data, image_classes, tmp_path):
+    with pytest.raises(ValueError, match="made with source dataset"):
+        train_classifier(
+            dataclasses.replace(tiny_data.dataset, digest="another"),
+            image_classes,
+            ClassifierSettings(**SETTINGS, stroke_weight=1.0),
+            tmp_path / "classifier.pt",
+            scribbles=tiny_data.scribbles / "labels.h5",
+            device=torch.device("cpu"),
+            num_workers=0,
+        )
