@@ -7,6 +7,7 @@ experiment does differently. A rule or a command gets its own stage's settings, 
 from __future__ import annotations
 
 import itertools
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -119,6 +120,16 @@ class ClassifierSettings:
     learning_rate: float = setting(0.1, "at the start; falls as a polynomial", minimum=0)
     head_factor: float = setting(10.0, "learning rate of the head ÷ the backbone's", minimum=0)
     weight_decay: float = setting(1e-4, "of the optimizer", minimum=0)
+    class_balance: bool = setting(
+        False,
+        "weigh the presence of a class by the images without it ÷ those with it, 1/20 to 20",
+    )
+    stroke_weight: float = setting(
+        0.0,
+        "of the cross-entropy at scribble pixels, for which the maps get a channel of the "
+        "background; 0 = off, the image-level classes alone",
+        minimum=0,
+    )
     cpu_threads: int = setting(1, "of PyTorch on a CPU; another number, other roundings", minimum=1)
     seed: int = setting(0, "of weights, order and augmentation", minimum=0)
 
@@ -197,15 +208,43 @@ class NetworkEvidence:
 
 
 @dataclass(frozen=True)
+class CorruptionSettings:
+    """Labels of chosen quality, from the training masks: only for studying what quality brings."""
+
+    displacement: float = setting(
+        0.0,
+        "by which boundaries are off: root mean square length of the random field by which the "
+        "mask is resampled, pixels",
+        minimum=0,
+        maximum=500,
+    )
+    smoothness: float = setting(
+        8.0, "σ of the Gaussian that smooths the field, pixels", minimum=0, maximum=100
+    )
+    lost: float = setting(
+        0.0,
+        "probability that a connected region of an object class is background",
+        minimum=0,
+        maximum=1,
+    )
+    seed: int = setting(0, "of all random draws", minimum=0)
+
+
+@dataclass(frozen=True)
 class PseudoLabelSettings:
     """A recipe of pseudo-labels: evidence and labels made from it; or labels made elsewhere."""
 
-    evidence: Literal["cams", "network", "strokes"] = setting(
-        "cams", "what tells the classes apart: CAMs, a trained network, or the strokes alone"
+    evidence: Literal["cams", "network", "strokes", "masks"] = setting(
+        "cams",
+        "what tells the classes apart: CAMs, a trained network, or the strokes alone; or masks, "
+        "the training masks corrupted, only for studying what the quality of labels brings",
     )
     classifier: ClassifierSettings = setting(ClassifierSettings(), "the multi-label classifier")
     cams: CamSettings = setting(CamSettings(), "class activation maps")
     network: NetworkEvidence | None = setting(None, "the network, where it is the evidence")
+    corruption: CorruptionSettings | None = setting(
+        None, "of the masks, where they are the evidence; then nothing but this counts"
+    )
     labels: LabelSettings = setting(LabelSettings(), "from evidence to labels")
     classes_from: Literal["degraded", "full"] = setting(
         "degraded", "image-level classes: of the scribbles that remain, or of the full ones"
@@ -218,10 +257,13 @@ class PseudoLabelSettings:
         """Check what one setting says of another.
 
         Raises:
-            ValueError: no network for its evidence, or strokes alone without a random walk.
+            ValueError: no network or corruption for its evidence, or strokes alone without a random
+                walk.
         """
         if (self.evidence == "network") != (self.network is not None):
             raise ValueError("'evidence: network' and the key 'network' go together; give both")
+        if (self.evidence == "masks") != (self.corruption is not None):
+            raise ValueError("'evidence: masks' and the key 'corruption' go together; give both")
         if self.evidence == "strokes" and self.labels.refinement == "none":
             raise ValueError(
                 "evidence 'strokes' says nothing between the strokes; "
@@ -236,7 +278,9 @@ class SegmentationSettings:
     segmentor: SegmentorName = setting("deeplabv3plus", "head")
     backbone: BackboneName = setting("resnet101", "network")
     backbone_weights: str = setting("imagenet", "'imagenet', 'none' or the path of a state dict")
-    output_stride: Literal[8, 16] = setting(16, "pixels per feature")
+    output_stride: Literal[8, 16] | None = setting(
+        None, "pixels per feature; none: the head's own, 16 of DeepLabV3+ and 8 of DeepLabV2"
+    )
     decoder_channels: int = setting(256, "hidden channels of DeepLabV3+", minimum=1)
     frozen_batch_norm: bool = setting(
         False, "keep the backbone's running statistics, for small batches"
@@ -275,6 +319,11 @@ class SegmentationSettings:
         if self.scale[0] > self.scale[1]:
             raise ValueError(f"scale {list(self.scale)}: expected [smallest, largest]")
 
+    @property
+    def stride(self) -> int:
+        """The output stride, pixels per feature."""
+        return self.output_stride or (16 if self.segmentor == "deeplabv3plus" else 8)
+
 
 @dataclass(frozen=True)
 class EvaluationSettings:
@@ -306,6 +355,20 @@ class EvaluationSettings:
             )
 
 
+FigureName = Literal[
+    "panel",
+    "comparison",
+    "distance_maps",
+    "curves",
+    "heat_map",
+    "label_quality",
+    "training",
+    "class_iou",
+    "confusion",
+]
+"""Figures that can be drawn of a table and its runs."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class TableSettings:
     """A table: every combination of its lists, each over all seeds."""
@@ -317,8 +380,15 @@ class TableSettings:
     measured_labels: tuple[str, ...] = setting(
         (), "more recipes whose labels are measured, without training on them"
     )
+    vary: dict[str, Any] = setting(
+        {}, "<loss term>.<option> → values: every combination, in the methods that have the term"
+    )
     protocol: str = setting(..., "protocol of `evaluation`")
     seeds: tuple[int, ...] = setting((0, 1), "one run each", minimum=0)
+    figures: tuple[FigureName, ...] = setting(("panel",), "drawn beside it")
+    reported: str | None = setting(
+        None, "table1, table2 or table3: the paper's and its peers' numbers on ScribbleSup, beside"
+    )
 
 
 @dataclass(frozen=True)
@@ -387,12 +457,30 @@ def parse_method(value: Any, where: str) -> Method:
     return method
 
 
+VARIANT = "@"
+"""Stands before each change of an option in the name of a method's variant."""
+
+
+def method_row(method: str) -> str:
+    """The row of `methods` that a method's name begins with: "cdsp" of "cdsp@lorm.weight=0.1"."""
+    return method.partition(VARIANT)[0]
+
+
+def method_title(method: str) -> str:
+    """A method's name as figures show it: "cdsp, lorm.weight 0.1"."""
+    return method.replace(VARIANT, ", ").replace("=", " ")
+
+
+REPORTED_TABLES = ("table1", "table2", "table3")
+"""The paper's tables whose numbers stand in ``cdsp/reporting/reported.csv``."""
+
+
 @dataclass(frozen=True)
 class Run:
     """One training run: what tells it apart from every other, and the folder named after it.
 
     Attributes:
-        method: name of a row of `methods`.
+        method: name of a row of `methods`, or of a variant of one.
         network: "<segmentor>-<backbone>".
         scribbles: "full", "shrink-<ratio>" or "drop-<ratio>"; "none" if it reads none.
         pseudo_labels: recipe, or "none" if it reads none.
@@ -471,6 +559,14 @@ class Config:
             for item in table.measured_labels:
                 _known(item, self.pseudo_labels, f"{where}.measured_labels")
             _known(table.protocol, self.evaluation, f"{where}.protocol")
+            self._check_vary(name)
+            if table.reported is not None:
+                _known(table.reported, dict.fromkeys(REPORTED_TABLES), f"{where}.reported")
+                if self.datasets[self.dataset]["source"] != "scribblesup":
+                    raise ValueError(
+                        f"{where}.reported: the reported numbers are of ScribbleSup, the data set "
+                        f"is {self.dataset!r}; leave the key out"
+                    )
             for item in table.scribbles:
                 if Degradation.parse(item).name != item:
                     raise ValueError(
@@ -478,6 +574,32 @@ class Config:
                     )
             for item in table.networks:
                 self.segmentation_settings(item)
+
+    def _check_vary(self, table: str) -> None:
+        settings, where = self.tables[table], f"tables.{table}.vary"
+        terms = {term for row in settings.methods for term in self.method(row).terms}
+        for option in settings.vary:
+            term = option.partition(".")[0]
+            if term not in terms:
+                raise ValueError(
+                    f"{where}: {option!r}: no method of the table has the loss term {term!r}"
+                    f"{nearest(term, terms)}"
+                )
+            _unique(tuple(self._varied(table, option)), f"{where}.{option}")
+        try:
+            self.variants(table)
+        except ValueError as error:
+            raise ValueError(f"{where}: {error}") from error
+
+    def _varied(self, table: str, option: str) -> list[Any]:
+        """The values of an option that a table varies, each of the option's own type."""
+        values, where = self.tables[table].vary[option], f"tables.{table}.vary"
+        term, _, key = option.partition(".")
+        if not isinstance(values, list) or not values:
+            raise ValueError(f"{where}.{option}: expected a list of values, found {values!r}")
+        kind = LOSS_TERMS[term].Options
+        where = f"{where}.{term}"
+        return [getattr(parse_settings(kind, {key: value}, where), key) for value in values]
 
     def _check_evidence(self, recipe: str) -> None:
         """Follow the networks behind a recipe back to strokes, CAMs or a folder."""
@@ -520,8 +642,47 @@ class Config:
         return _parse_source(self.scribbles, STROKE_SOURCES, "scribbles")
 
     def method(self, name: str) -> Method:
-        """A row of `methods`."""
-        return parse_method(self.methods[name], f"methods.{name}")
+        """A row of `methods`, or a variant of one, see `variants`.
+
+        Raises:
+            ValueError: a term or option that there is not, or a wrong value for it.
+        """
+        row, *changes = name.split(VARIANT)
+        terms = self.methods[row]
+        for change in changes:
+            option, _, value = change.partition("=")
+            term, _, key = option.partition(".")
+            options = terms[term] if isinstance(terms[term], Mapping) else {"weight": terms[term]}
+            terms = {**terms, term: {**options, key: _value(value)}}
+        return parse_method(terms, f"methods.{name}")
+
+    def variants(self, table: str) -> list[str]:
+        """The methods of a table, with each combination of the options that it varies.
+
+        A variant is named by what it changes, such as "cdsp@lorm.mask=literal@lorm.weight=0.1";
+        what changes nothing is the row itself, so that its runs are shared with other tables.
+
+        Raises:
+            ValueError: an option of a term that no method of the table has, or a wrong value.
+        """
+        settings = self.tables[table]
+        names = {}
+        for row in settings.methods:
+            terms = self.method(row).terms
+            varied = [
+                [(option, value) for value in self._varied(table, option)]
+                for option in sorted(settings.vary)
+                if option.partition(".")[0] in terms
+            ]
+            for changes in itertools.product(*varied):
+                name = row
+                for option, value in changes:
+                    term, _, key = option.partition(".")
+                    if getattr(terms[term], key) != value:
+                        name += f"{VARIANT}{option}={_text(value)}"
+                self.method(name)
+                names[name] = None
+        return list(names)
 
     def segmentation_settings(self, network: str) -> SegmentationSettings:
         """Stage two's settings with the head and backbone of "<segmentor>-<backbone>".
@@ -539,7 +700,7 @@ class Config:
         settings = self.tables[table]
         runs = {}
         for method, network, scribbles, pseudo_labels, seed in itertools.product(
-            settings.methods,
+            self.variants(table),
             settings.networks,
             settings.scribbles,
             settings.pseudo_labels,
@@ -569,6 +730,20 @@ def _parse_source(value: Any, sources: dict[str, type], where: str) -> Any:
     return parse_settings(sources[value["source"]], settings, where)
 
 
+def _text(value: Any) -> str:
+    """A value of an option as it stands in the name of a variant; `_value` reads it."""
+    if isinstance(value, float):
+        return repr(value).removesuffix(".0")
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _value(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        return text
+
+
 def _known(name: str, known: Mapping[str, Any], where: str) -> None:
     if name not in known:
         raise ValueError(f"{where}: unknown name {name!r}{nearest(name, known)}")
@@ -589,10 +764,30 @@ def parse_config(value: Any, where: str = "config") -> Config:
     return parse_settings(Config, value, where)
 
 
-def read_config(path: Path) -> Config:
-    """Read and check a configuration file.
+def read_config(*paths: Path) -> Config:
+    """Read and check a configuration.
+
+    Args:
+        paths: of files that are merged in their order, the way Snakemake merges its
+            ``--configfile``: mappings merge key by key, all else of a later file replaces.
 
     Raises:
         ValueError: see `parse_config`; also for a missing file or broken YAML.
     """
-    return parse_config(read_yaml(str(path)), str(path))
+    merged: Any = {}
+    for path in paths:
+        value = read_yaml(str(path))
+        if not isinstance(value, Mapping | None):
+            raise ValueError(f"{path}: expected settings (key: value), found {value!r}")
+        merged = _merge(merged, value or {})
+    return parse_config(merged, " + ".join(map(str, paths)))
+
+
+def _merge(base: Any, changes: Mapping[str, Any]) -> Any:
+    if not changes:
+        return base
+    merged = dict(base) if isinstance(base, Mapping) else {}
+    for key, value in changes.items():
+        is_mapping = isinstance(value, Mapping)
+        merged[key] = _merge(merged.get(key, {}), value) if is_mapping else value
+    return merged

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import os
 import platform
+import shlex
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -54,3 +58,22 @@ def describe(device: torch.device) -> dict[str, Any]:
         "cpu": platform.processor() or platform.machine(),
         "cpu_threads": torch.get_num_threads(),
     }
+
+
+def describe_command() -> dict[str, str | None]:
+    """The command line of this process, and the commit of the code where it is a git checkout."""
+    command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+    here = Path(__file__)
+    try:
+        # Tracked: not a copy that is installed inside of somebody's own checkout.
+        _git("ls-files", "--error-unmatch", here.name, folder=here.parent)
+        commit = _git("describe", "--always", "--dirty", "--abbrev=40", folder=here.parent)
+    except (OSError, subprocess.CalledProcessError):
+        commit = None
+    return {"command": command, "commit": commit}
+
+
+def _git(*arguments: str, folder: Path) -> str:
+    return subprocess.run(
+        ["git", *arguments], cwd=folder, capture_output=True, text=True, check=True
+    ).stdout.strip()

@@ -73,9 +73,9 @@ class Dataset:
         return self.images[image_id][1:]
 
 
-def choose_images(dataset: Dataset, number: int) -> list[str]:
-    """Training images spread evenly over the list, for pictures of a few."""
-    ids = dataset.splits["train"]
+def choose_images(dataset: Dataset, number: int, split: str = "train") -> list[str]:
+    """Images spread evenly over the list of a split, for pictures of a few."""
+    ids = dataset.splits[split]
     number = min(number, len(ids))
     return [ids[index * len(ids) // number] for index in range(number)]
 

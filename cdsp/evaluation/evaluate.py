@@ -88,6 +88,7 @@ def evaluate(
         "format": METRICS_FORMAT,
         "version": METRICS_VERSION,
         "name": checkpoint.name,
+        "weights": str(weights),
         "protocol": protocol,
         "protocol_settings": settings_dict(settings),
         "dataset": {"name": dataset.name, "digest": dataset.digest, "num_images": len(ids)},

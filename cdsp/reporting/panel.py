@@ -8,14 +8,15 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from cdsp.config import EvaluationSettings
-from cdsp.dataset.voc_layout import Dataset, choose_images
+from cdsp.config import EvaluationSettings, method_title
+from cdsp.dataset.voc_layout import SPLITS, Dataset, choose_images
 from cdsp.figures import picture_grid
 from cdsp.files import IGNORE, atomic_path
 from cdsp.inference import predict_probabilities
 from cdsp.networks.checkpoint import read_network
 from cdsp.overlay import overlay, overlay_scribbles
 from cdsp.progress import progress
+from cdsp.settings import nearest
 from cdsp.store import LabelStore
 
 
@@ -26,22 +27,31 @@ def draw_panel(
     settings: EvaluationSettings,
     output: Path,
     *,
+    split: str,
     num_images: int,
     device: torch.device,
 ) -> None:
     """Draw one row for each image: inputs, predictions and, where there are masks, the truth.
 
     Args:
-        dataset: the training images.
+        dataset: the images.
         stores: "scribble", "pseudo_label", "scribble_distance", "pseudo_label_distance", those
-            that there are.
+            that there are; of the training images only.
         weights: the networks to compare; each column is headed by its method.
         settings: the protocol of the predictions.
         output: PNG file.
+        split: "train" or "val".
         num_images: rows.
         device: where to compute.
+
+    Raises:
+        ValueError: an unknown split, or stores for the validation images.
     """
-    ids = choose_images(dataset, num_images)
+    if split not in SPLITS:
+        raise ValueError(f"unknown split {split!r}{nearest(split, SPLITS)}")
+    if split == "val" and stores:
+        raise ValueError(f"{', '.join(sorted(stores))}: known of training images only, not of val")
+    ids = choose_images(dataset, num_images, split)
     columns: list[tuple[str, list[np.ndarray]]] = []
     images = [dataset.image(image_id) for image_id in ids]
     if "scribble" in stores:
@@ -77,8 +87,13 @@ def draw_panel(
             for image in images
         ]
         labels += predictions
-        columns.append((checkpoint.name["method"], _overlays(images, predictions, dataset.palette)))
-    if dataset.train_masks:
+        columns.append(
+            (
+                method_title(checkpoint.name["method"]),
+                _overlays(images, predictions, dataset.palette),
+            )
+        )
+    if split == "val" or dataset.train_masks:
         truth = [dataset.mask(image_id) for image_id in ids]
         labels += truth
         columns.append(("truth", _overlays(images, truth, dataset.palette)))

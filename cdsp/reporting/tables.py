@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from cdsp.config import method_row
 from cdsp.files import (
     METRICS_FORMAT,
     METRICS_VERSION,
     QUALITY_FORMAT,
     QUALITY_VERSION,
+    TABLE_FORMAT,
+    TABLE_VERSION,
     read_json,
+    write_json,
     write_text,
 )
+from cdsp.reporting.reported import load_reported
 
 COLUMNS = (
     "method",
@@ -37,33 +43,91 @@ LABEL_COLUMNS = [
 ]
 
 
-def make_table(metrics: Sequence[Path]) -> pd.DataFrame:
+def make_table(
+    metrics: Sequence[Path],
+    *,
+    options: Sequence[str] = (),
+    labels: pd.DataFrame | None = None,
+) -> pd.DataFrame:
     """Gather the metrics of runs; runs that differ only in their seed share a row.
 
     Args:
         metrics: ``metrics.json`` of each run; rows stand in the order of their first one.
+        options: of loss terms, such as "lorm.weight"; each becomes a column.
+        labels: the pseudo-labels behind the runs, see `make_labels_table`.
 
     Returns:
-        A data frame with `COLUMNS`, and miou_mean and miou_std (percent; the sample standard
-        deviation, empty for one seed), num_seeds and source.
+        A data frame with `COLUMNS`, the options after the method, and: pseudo_label_miou (percent,
+        on the training images), miou_mean and miou_std (percent; the sample standard deviation,
+        empty for one seed), num_seeds, feature_variance (at the end of the training, mean over
+        seeds; empty where the run's log is gone), source, and metrics, the list of the files.
 
     Raises:
         ValueError: a damaged file, or one run given twice.
     """
-    records: list[dict[str, Any]] = []
-    for path in metrics:
-        value = read_json(path, METRICS_FORMAT, METRICS_VERSION)
-        record = {**value["name"], "protocol": value["protocol"], "miou": 100 * value["mean_iou"]}
-        records.append(record)
-    frame = pd.DataFrame(records)
-    keys = [*COLUMNS, "seed"]
+    frame = pd.DataFrame([_read_run(path, options) for path in metrics])
+    columns = [COLUMNS[0], *options, *COLUMNS[1:]]
+    keys = [*columns, "seed"]
     repeated = frame[frame.duplicated(keys)]
     if len(repeated):
         raise ValueError(f"the run {repeated.iloc[0][keys].to_dict()} is given twice")
-    groups = frame.groupby(list(COLUMNS), sort=False)["miou"]
-    table = groups.agg(miou_mean="mean", miou_std="std", num_seeds="count").reset_index()
+    table = frame.groupby(columns, sort=False, dropna=False, as_index=False).agg(
+        miou_mean=("miou", "mean"),
+        miou_std=("miou", "std"),
+        num_seeds=("miou", "count"),
+        feature_variance=("feature_variance", "mean"),
+        metrics=("path", list),
+    )
+    known = {} if labels is None else labels.set_index(LABEL_COLUMNS[:2])["miou"].to_dict()
+    sources = zip(table["scribbles"], table["pseudo_labels"], strict=True)
+    own = pd.Series([known.get(source) for source in sources], dtype=float)
+    table.insert(table.columns.get_loc("miou_mean"), "pseudo_label_miou", own)
     table["source"] = "measured"
-    return table.round({"miou_mean": 2, "miou_std": 2})
+    return table
+
+
+def _read_run(path: Path, options: Sequence[str]) -> dict[str, Any]:
+    """What a table tells of one run."""
+    value = read_json(path, METRICS_FORMAT, METRICS_VERSION)
+    terms = value["training"]["terms"]
+    varied = {}
+    for option in options:
+        term, _, key = option.partition(".")
+        varied[option] = terms.get(term, {}).get(key)
+    return {
+        **value["name"],
+        "method": method_row(value["name"]["method"]),
+        **varied,
+        "protocol": value["protocol"],
+        "miou": 100 * value["mean_iou"],
+        "feature_variance": _last_feature_variance(Path(value["weights"]).parent / "log.jsonl"),
+        "path": str(path),
+    }
+
+
+def _last_feature_variance(log: Path) -> float | None:
+    if not log.is_file():
+        return None
+    *_, last = log.read_text(encoding="utf-8").splitlines()
+    return json.loads(last)["feature_variance"]
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """The CSV of a table, as `write_table` wrote it.
+
+    Raises:
+        ValueError: no such file, or not a table of this project.
+    """
+    try:
+        table = pd.read_csv(
+            path, dtype=dict.fromkeys(COLUMNS, str), keep_default_na=False, na_values=[""]
+        )
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path}: not a readable table ({error})") from error
+    missing = [name for name in (*COLUMNS, "miou_mean", "source") if name not in table]
+    if missing:
+        raise ValueError(f"{path}: expected a table with the column {missing[0]!r}; make it again")
+    return table
 
 
 def make_labels_table(quality: Sequence[Path], classes: Sequence[str] = ()) -> pd.DataFrame:
@@ -98,46 +162,93 @@ def make_labels_table(quality: Sequence[Path], classes: Sequence[str] = ()) -> p
     return table
 
 
-def write_table(metrics: Sequence[Path], output: Path, quality: Sequence[Path] = ()) -> None:
-    """Write a table as CSV and, beside it, as Markdown to read.
+def write_table(
+    metrics: Sequence[Path],
+    output: Path,
+    quality: Sequence[Path] = (),
+    *,
+    options: Sequence[str] = (),
+    reported: str | None = None,
+) -> None:
+    """Write a table as CSV and, beside it, as Markdown to read and as JSON that names the runs.
 
     Args:
         metrics: ``metrics.json`` of each run.
-        output: the CSV file; the Markdown has its name with ``.md``, and the table of the
-            pseudo-labels behind the runs with ``_labels.csv``.
+        output: the CSV file; the Markdown has its name with ``.md``, the JSON with ``.json``, and
+            the table of the pseudo-labels behind the runs with ``_labels.csv``.
         quality: what was measured of the pseudo-labels.
+        options: of loss terms, such as "lorm.weight"; each becomes a column.
+        reported: the paper's table whose numbers follow the measured rows, in columns of their own.
     """
-    table = make_table(metrics)
-    shown = table.drop(columns=["miou_mean", "miou_std"])
-    spread = table["miou_std"].map(lambda value: "" if pd.isna(value) else f" ± {value:.2f}")
-    shown.insert(8, "mIoU (%)", table["miou_mean"].map("{:.2f}".format) + spread)
-    lines = [shown.to_markdown(index=False, disable_numparse=True), ""]
-    lines.append("mIoU on the validation images: mean ± standard deviation over the seeds.")
     protocols = {}
     for path in metrics:
         value = read_json(path, METRICS_FORMAT, METRICS_VERSION)
         protocols[value["protocol"]] = value["protocol_settings"]
+    labels = make_labels_table(quality, next(iter(protocols.values()))["classes"])
+    table = make_table(metrics, options=options, labels=labels)
+    runs = table.pop("metrics").tolist()
+    text = _as_text(table)
+    if reported is not None:
+        others = _as_text(load_reported(reported)).assign(source="reported")
+        text = pd.concat([text, others], ignore_index=True).fillna("")
+        runs += [[]] * (len(text) - len(runs))
+    write_text(output.with_suffix(".md"), _markdown(text, _as_text(labels), protocols))
+    rows = [
+        {"row": row, "metrics": files}
+        for row, files in zip(text.to_dict("records"), runs, strict=True)
+    ]
+    value = {"format": TABLE_FORMAT, "version": TABLE_VERSION, "rows": rows}
+    write_json(output.with_suffix(".json"), value)
+    for frame, path in (
+        (_as_text(labels), output.with_name(f"{output.stem}_labels.csv")),
+        (text, output),
+    ):
+        write_text(path, frame.to_csv(index=False, lineterminator="\n"))
+
+
+def _as_text(table: pd.DataFrame) -> pd.DataFrame:
+    """Percentages with two digits, other numbers with four significant ones; unknown: empty."""
+
+    def text(value: Any, name: str) -> str:
+        if pd.isna(value):
+            return ""
+        if isinstance(value, float):
+            return f"{value:.4g}" if "." in name or name == "feature_variance" else f"{value:.2f}"
+        return str(value)
+
+    columns = {str(name): [text(value, str(name)) for value in table[name]] for name in table}
+    return pd.DataFrame(columns, dtype=str)
+
+
+def _markdown(
+    table: pd.DataFrame, labels: pd.DataFrame, protocols: dict[str, dict[str, Any]]
+) -> str:
+    """A table, how it was measured, and the pseudo-labels behind it."""
+    spread = table["miou_std"].where(table["miou_std"] == "", " ± " + table["miou_std"])
+    shown = table.drop(columns="miou_std").assign(miou_mean=table["miou_mean"] + spread)
+    words = {
+        "miou_mean": "mIoU (%)",
+        "pseudo_label_miou": "pseudo-labels' own mIoU (%)",
+        "feature_variance": "feature variance",
+    }
+    lines = [_markdown_table(shown, words), ""]
+    lines.append("mIoU on the validation images: mean ± standard deviation over the seeds.")
     for name, settings in protocols.items():
         text = ", ".join(f"{key} {value}" for key, value in settings.items())
         lines.append(f"Protocol '{name}': {text}.")
-    classes = next(iter(protocols.values()))["classes"]
-    labels = make_labels_table(quality, classes)
     if len(labels):
         words = {"miou": "mIoU (%)", "precision": "precision (%)", "coverage": "coverage (%)"}
         words["held_out_accuracy"] = "held-out strokes right (%)"
-        text = labels.copy()
-        for column in words:
-            text[column] = text[column].map(lambda value: "" if pd.isna(value) else f"{value:.2f}")
-        text = text.rename(columns=words)
-        lines += ["", text.to_markdown(index=False, disable_numparse=True), ""]
+        lines += ["", _markdown_table(labels, words), ""]
         lines.append(
             "The pseudo-labels on the training images, against masks that they have not seen. "
             "Held-out strokes are the pixels that the full scribbles label and the degraded ones "
             "do not."
         )
-    write_text(output.with_suffix(".md"), "\n".join(lines) + "\n")
-    for frame, path in (
-        (labels, output.with_name(f"{output.stem}_labels.csv")),
-        (table, output),
-    ):
-        write_text(path, frame.to_csv(index=False, lineterminator="\n", float_format="%.2f"))
+    return "\n".join(lines) + "\n"
+
+
+def _markdown_table(table: pd.DataFrame, words: dict[str, str]) -> str:
+    """A table of texts without its empty columns."""
+    kept = table.loc[:, (table != "").any()].rename(columns=words)
+    return kept.to_markdown(index=False, disable_numparse=True)

@@ -124,8 +124,9 @@ def degrade_scribbles(
         both = zip(read_strokes(strokes), read_strokes(output / "strokes.jsonl"), strict=True)
         for full, image in progress(both, "scribble labels"):
             label = _label(image, dataset, boxes_hold_all=_boxes_hold_all(full, image))
-            named = {*np.unique(label).tolist(), *image.tags, *_box_classes(image)}
-            classes[image.image_id] = sorted(named - {0, IGNORE})
+            # What a stroke names counts where another covers it: so shrinking loses no class.
+            named = {stroke.class_id for stroke in image.strokes}
+            classes[image.image_id] = sorted((named | {*image.tags} | _box_classes(image)) - {0})
             yield image.image_id, label, {}
 
     write_store(

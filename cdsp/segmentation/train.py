@@ -113,7 +113,7 @@ class Trainer:
         self.arguments = {
             "segmentor": settings.segmentor,
             "backbone": settings.backbone,
-            "output_stride": settings.output_stride,
+            "output_stride": settings.stride,
             "num_classes": len(self.classes),
             "decoder_channels": settings.decoder_channels,
         }
@@ -193,7 +193,8 @@ class Trainer:
                 return weights
             self._resume(state)
             write_json(folder / "settings.json", self.identity)
-            write_json(folder / "environment.json", runtime.describe(self.device))
+            environment = {**runtime.describe(self.device), **runtime.describe_command()}
+            write_json(folder / "environment.json", environment)
             num_steps = len(self.sampler)
             with tqdm(
                 total=self.settings.epochs * num_steps,

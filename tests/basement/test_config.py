@@ -1,3 +1,4 @@
+import copy
 import dataclasses
 import json
 import math
@@ -6,6 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+from snakemake.utils import update_config
 
 from cdsp import config
 from cdsp.config import EvaluationSettings, Run, SegmentationSettings, parse_config, parse_method
@@ -14,7 +19,12 @@ from cdsp.scribbles.degrade import Degradation
 from cdsp.settings import parse_settings, setting, settings_dict
 
 PROJECT = Path(__file__).parents[2]
-SHIPPED = [PROJECT / "config.yaml", *sorted((PROJECT / "configs").glob("*.yaml"))]
+EXPERIMENT = PROJECT / "config.yaml"
+LAID_OVER = {"full.yaml", "quick.yaml"}  # over an experiment
+SHIPPED = [(EXPERIMENT,)] + [
+    (EXPERIMENT, path) if path.name in LAID_OVER else (path,)
+    for path in sorted((PROJECT / "configs").glob("*.yaml"))
+]
 
 
 def minimal():
@@ -76,9 +86,9 @@ def settings_kinds():
     return [kind for kind in dict.fromkeys(kinds) if dataclasses.is_dataclass(kind)]
 
 
-@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.name)
-def test_shipped_configurations_parse_and_have_runs(path):
-    parsed = config.read_config(path)
+@pytest.mark.parametrize("paths", SHIPPED, ids=lambda paths: paths[-1].name)
+def test_shipped_configurations_parse_and_have_runs(paths):
+    parsed = config.read_config(*paths)
     assert parsed.tables
     for table in parsed.tables:
         runs = parsed.runs(table)
@@ -86,9 +96,9 @@ def test_shipped_configurations_parse_and_have_runs(path):
         assert len({run.folder for run in runs}) == len(runs)
 
 
-@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.name)
-def test_settings_survive_their_way_through_json(path):
-    parsed = config.read_config(path)
+@pytest.mark.parametrize("paths", SHIPPED, ids=lambda paths: paths[-1].name)
+def test_settings_survive_their_way_through_json(paths):
+    parsed = config.read_config(*paths)
     parts = [parsed.stroke_settings, parsed.degradation, parsed.segmentation]
     parts += [parsed.dataset_settings(name) for name in parsed.datasets]
     parts += [*parsed.pseudo_labels.values(), *parsed.evaluation.values()]
@@ -293,6 +303,21 @@ WRONG = [
     ),
     (
         "pseudo_labels/more",
+        {"evidence": "masks"},
+        "pseudo_labels.more: 'evidence: masks' and the key 'corruption' go together",
+    ),
+    (
+        "pseudo_labels/more",
+        {"corruption": {"displacement": 2}},
+        "pseudo_labels.more: 'evidence: masks' and the key 'corruption' go together",
+    ),
+    (
+        "pseudo_labels/more",
+        {"evidence": "masks", "corruption": {"lost": 30}},
+        "pseudo_labels.more.corruption.lost: 30 is out of range; expected at most 1",
+    ),
+    (
+        "pseudo_labels/more",
         {"evidence": "strokes"},
         "pseudo_labels.more: evidence 'strokes' says nothing between the strokes; set labels.refi",
     ),
@@ -448,6 +473,52 @@ def test_names_of_degradations_read_back():
         assert Degradation.parse(name).name == name
 
 
+KEYS = st.sampled_from("abc")
+SETTINGS = st.dictionaries(
+    KEYS,
+    st.recursive(
+        st.sampled_from([None, 0, 1, "text", [1, 2], [{"a": 1}]]),
+        lambda inner: st.dictionaries(KEYS, inner, max_size=3),
+        max_leaves=6,
+    ),
+    max_size=3,
+)
+
+
+@given(st.lists(SETTINGS, min_size=1, max_size=3))
+def test_files_are_merged_as_snakemake_merges_them(parts):
+    expected = {}
+    for part in copy.deepcopy(parts):
+        update_config(expected, part)
+    merged = {}
+    for part in parts:
+        merged = config._merge(merged, part)
+    assert merged == expected
+
+
+def test_later_files_change_earlier_ones(tmp_path):
+    parts = [
+        minimal(),
+        {"segmentation": {"batch_size": 3}, "tables": {"main": {"seeds": [4, 5]}}},
+        {},
+        {"segmentation": {"batch_size": 5}, "methods": {"strokes": {"mask": 2}}},
+    ]
+    paths = [tmp_path / f"{index}.yaml" for index in range(len(parts))]
+    for path, part in zip(paths, parts, strict=True):
+        path.write_text(yaml.safe_dump(part))
+    parsed = config.read_config(*paths)
+    assert (parsed.segmentation.epochs, parsed.segmentation.batch_size) == (20, 5)
+    assert parsed.tables["main"].seeds == (4, 5)
+    assert list(parsed.method("strokes").terms) == ["scribble", "mask"]
+    assert config.read_config(*paths[:2]).segmentation.batch_size == 3
+    paths[1].write_text("- a\n- b\n")
+    with pytest.raises(ValueError, match=r"1\.yaml: expected settings \(key: value\)"):
+        config.read_config(*paths)
+    paths[1].write_text("segmentation: {batch_sise: 3}")
+    with pytest.raises(ValueError, match=r"0\.yaml \+ .*1\.yaml.*'batch_sise'; did you mean"):
+        config.read_config(*paths)
+
+
 def test_broken_or_missing_files_are_named(tmp_path):
     with pytest.raises(ValueError, match=r"absent\.yaml"):
         config.read_config(tmp_path / "absent.yaml")
@@ -457,3 +528,81 @@ def test_broken_or_missing_files_are_named(tmp_path):
     (tmp_path / "empty.yaml").write_text("")
     with pytest.raises(ValueError, match=r"empty\.yaml: the key 'dataset' is missing"):
         config.read_config(tmp_path / "empty.yaml")
+
+
+def with_options(vary, **table):
+    value = minimal()
+    value["methods"]["all"] = {
+        "scribble": 1,
+        "lorm": 0.5,
+        "pseudo_label_distance": {"weight": 1, "exponent": 7},
+    }
+    value["tables"]["main"] |= {"methods": ["strokes", "all"], "vary": vary, **table}
+    return value
+
+
+def test_a_table_varies_options_of_the_methods_that_have_the_term():
+    vary = {"pseudo_label_distance.exponent": [6, 7], "lorm.weight": [0.5, 1e-05]}
+    parsed = parse_config(with_options(vary))
+    assert parsed.variants("main") == [
+        "strokes",
+        "all@pseudo_label_distance.exponent=6",
+        "all",
+        "all@lorm.weight=1e-05@pseudo_label_distance.exponent=6",
+        "all@lorm.weight=1e-05",
+    ]
+    assert [run.method for run in parsed.runs("main")] == parsed.variants("main")
+    terms = parsed.method("all@lorm.weight=1e-05@pseudo_label_distance.exponent=6").terms
+    assert (terms["lorm"].weight, terms["pseudo_label_distance"].exponent) == (1e-5, 6)
+    assert parsed.method("all").terms["lorm"].weight == 0.5
+    words = parse_config(with_options({"lorm.mask": ["literal", "attended"]}))
+    assert words.variants("main") == ["strokes", "all@lorm.mask=literal", "all"]
+    assert words.method("all@lorm.mask=literal").terms["lorm"].mask == "literal"
+
+
+@pytest.mark.parametrize("value", [0.001, 3, 1e-12, 12345678.5, 0.1 + 0.2])
+def test_the_name_of_a_variant_gives_its_options_back(value):
+    parsed = parse_config(with_options({"lorm.weight": [value]}))
+    (name,) = [name for name in parsed.variants("main") if name.startswith("all")]
+    assert parsed.method(name).terms["lorm"].weight == value
+    assert config.method_row(name) == "all"
+    assert config.method_title(name).startswith("all, lorm.weight ")
+
+
+@pytest.mark.parametrize(
+    ("vary", "message"),
+    [
+        ({"lorm.wight": [1]}, "vary.lorm: unknown key 'wight'; did you mean 'weight'?"),
+        ({"lorm": [1]}, "vary.lorm: unknown key ''"),
+        ({"lorn.weight": [1]}, "has the loss term 'lorn'; did you mean 'lorm'?"),
+        ({"mask.weight": [1]}, "no method of the table has the loss term 'mask'"),
+        ({"lorm.weight": 1}, "vary.lorm.weight: expected a list of values, found 1"),
+        ({"lorm.weight": []}, "vary.lorm.weight: expected a list of values, found []"),
+        ({"lorm.weight": [1, 1.0]}, "vary.lorm.weight: 1.0 is named twice"),
+        ({"lorm.weight": [-1]}, "vary.lorm.weight: -1 is out of range"),
+        ({"lorm.mask": ["attend"]}, "vary.lorm.mask: unknown value 'attend'; did you mean"),
+    ],
+)
+def test_wrong_options_to_vary_are_named(vary, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        parse_config(with_options(vary))
+
+
+def test_reported_numbers_stand_beside_scribblesup_alone():
+    value = with_options({}, reported="table1")
+    with pytest.raises(ValueError, match="reported numbers are of ScribbleSup, the data set is"):
+        parse_config(value)
+    value["datasets"]["drawn"] = {"source": "scribblesup"}
+    assert parse_config(value).tables["main"].reported == "table1"
+    value["tables"]["main"]["reported"] = "table4"
+    with pytest.raises(ValueError, match=r"main\.reported: unknown name 'table4'; did you mean"):
+        parse_config(value)
+
+
+def test_the_output_stride_is_that_of_the_head_unless_named():
+    value = changed("tables/main/networks", ["deeplabv3plus-resnet18", "deeplabv2-resnet18"])
+    parsed = parse_config(value)
+    strides = [parsed.segmentation_settings(name).stride for name in parsed.tables["main"].networks]
+    assert strides == [16, 8]
+    value["segmentation"] = {"output_stride": 16}
+    assert parse_config(value).segmentation_settings("deeplabv2-resnet18").stride == 16

@@ -1,4 +1,6 @@
+import dataclasses
 import json
+import types
 
 import numpy as np
 import pytest
@@ -29,10 +31,16 @@ def stores(tiny_data, tmp_path):
     return {name: LabelStore(path) for name, path in paths.items()}
 
 
-def draw(tiny_data, stores, weights, output, num_images):
-    device = torch.device("cpu")
+def draw(tiny_data, stores, weights, output, num_images, split="train"):
     draw_panel(
-        tiny_data.dataset, stores, weights, QUICK, output, num_images=num_images, device=device
+        tiny_data.dataset,
+        stores,
+        weights,
+        QUICK,
+        output,
+        split=split,
+        num_images=num_images,
+        device=torch.device("cpu"),
     )
     with Image.open(output) as file:
         assert file.format == "PNG"
@@ -56,6 +64,20 @@ def test_the_panel_has_a_row_for_each_image_and_a_column_for_each_stage(
     assert least.shape[0] < height
     scribbles = json.loads((tiny_data.scribbles / "image_classes.json").read_text())
     assert scribbles["scribbles"] == "full"
+
+
+def test_validation_images_have_a_truth_and_no_stores(tiny_data, stores, tiny_weights, tmp_path):
+    unmasked = dataclasses.replace(tiny_data.dataset, train_masks=False)
+    data = types.SimpleNamespace(dataset=unmasked)
+    picture = draw(data, {}, [tiny_weights], tmp_path / "val.png", 2, split="val")
+    assert picture.shape[1] == pytest.approx(3 * 1.45 * 150, abs=3)  # image, prediction, truth
+    other = draw(data, {}, [tiny_weights], tmp_path / "train.png", 2)
+    assert other.shape[1] == pytest.approx(2 * 1.45 * 150, abs=3)
+    with pytest.raises(ValueError, match=r"pseudo_label_distance, .* known of training images only"):
+        draw(tiny_data, stores, [], tmp_path / "no.png", 1, split="val")
+    with pytest.raises(ValueError, match="unknown split 'vall'; did you mean 'val'"):
+        draw(tiny_data, {}, [], tmp_path / "no.png", 1, split="vall")
+    assert not (tmp_path / "no.png").exists()
 
 
 def test_images_are_spread_evenly_over_the_list(tiny_data):

@@ -22,13 +22,14 @@ def metrics(tmp_path):
     """Function that writes the metrics.json of a run."""
     paths = []
 
-    def write(mean_iou, seed=0, protocol="quick", **name):
+    def write(mean_iou, seed=0, protocol="quick", terms=None, **name):
         path = tmp_path / f"run-{len(paths)}" / "metrics.json"
         path.parent.mkdir()
         content = {
             "format": "cdsp-metrics",
-            "version": 1,
+            "version": 2,
             "name": {**NAME, "seed": seed, **name},
+            "weights": str(path.parent / "weights.pt"),
             "protocol": protocol,
             "protocol_settings": {
                 "scales": [1.0],
@@ -37,6 +38,7 @@ def metrics(tmp_path):
             },
             "mean_iou": mean_iou,
             "class_iou": {"background": 0.9, "cat": None},
+            "training": {"terms": terms or {"scribble": {"weight": 1.0}}},
         }
         path.write_text(json.dumps(content))
         paths.append(path)
@@ -48,10 +50,9 @@ def metrics(tmp_path):
 def test_runs_that_differ_in_their_seed_share_a_row(metrics):
     values = [0.51234, 0.5, 0.5678]
     table = make_table([metrics(value, seed) for seed, value in enumerate(values)])
-    assert list(table.columns) == [*COLUMNS, "miou_mean", "miou_std", "num_seeds", "source"]
     (row,) = table.to_dict("records")
-    assert row["miou_mean"] == round(100 * statistics.mean(values), 2)
-    assert row["miou_std"] == round(100 * statistics.stdev(values), 2)
+    assert row["miou_mean"] == pytest.approx(100 * statistics.mean(values))
+    assert row["miou_std"] == pytest.approx(100 * statistics.stdev(values))
     assert (row["num_seeds"], row["source"]) == (3, "measured")
     assert {key: row[key] for key in NAME} == NAME
 
@@ -89,8 +90,8 @@ def test_damaged_metrics_are_named(metrics, tmp_path):
     for text, message in (
         (content[:100], "not a readable JSON file"),
         ("", "not a readable JSON file"),
-        ("[]", "expected format 'cdsp-metrics' version 1"),
-        (content.replace('"version": 1', '"version": 7'), "expected format 'cdsp-metrics'"),
+        ("[]", "expected format 'cdsp-metrics' version 2"),
+        (content.replace('"version": 2', '"version": 7'), "expected format 'cdsp-metrics'"),
     ):
         bad.write_text(text)
         with pytest.raises(ValueError, match=message) as caught:
@@ -149,6 +150,7 @@ def test_csv_and_markdown_say_the_same(metrics, tmp_path):
     for one, other in zip(rows, shown, strict=True):
         for key in (*COLUMNS, "num_seeds", "source"):
             assert one[key] == other[key]
+    assert "feature variance" not in shown[0]  # nothing is known of it
     assert "mean ± standard deviation over the seeds" in text
     assert "Protocol 'quick': scales [1.0], window 0, classes []." in text
     assert "Protocol 'paper': scales [1.0], window 465, classes []." in text
@@ -199,10 +201,95 @@ def test_a_measurement_of_another_version_is_refused(metrics, tmp_path):
     assert not list(tmp_path.glob("table*"))
 
 
+def lorm_terms(weight):
+    return {"scribble": {"weight": 1.0}, "lorm": {"weight": weight, "mask": "attended"}}
+
+
+def test_varied_options_are_columns_and_variants_rows(metrics, tmp_path):
+    variant = {"method": "cdsp@lorm.weight=1e-05", "terms": lorm_terms(1e-5)}
+    runs = [
+        metrics(0.5, 0, terms=lorm_terms(1.0)),
+        metrics(0.7, 0, **variant),
+        metrics(0.6, 1, terms=lorm_terms(1.0)),
+        metrics(0.4, 0, method="scribble_only"),
+    ]
+    write_table(runs, tmp_path / "table.csv", options=["lorm.weight", "lorm.mask"])
+    with (tmp_path / "table.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    shown = ("method", "lorm.weight", "lorm.mask", "miou_mean", "num_seeds")
+    assert [[row[key] for key in shown] for row in rows] == [
+        ["cdsp", "1", "attended", "55.00", "2"],
+        ["cdsp", "1e-05", "attended", "70.00", "1"],
+        ["scribble_only", "", "", "40.00", "1"],
+    ]
+    # The runs behind each row stand beside the table.
+    sidecar = json.loads((tmp_path / "table.json").read_text())
+    assert (sidecar["format"], sidecar["version"]) == ("cdsp-table", 1)
+    assert [entry["row"] for entry in sidecar["rows"]] == rows
+    assert [entry["metrics"] for entry in sidecar["rows"]] == [
+        [str(runs[0]), str(runs[2])],
+        [str(runs[1])],
+        [str(runs[3])],
+    ]
+
+
+def test_the_last_feature_variance_of_each_run_is_averaged(metrics, tmp_path):
+    runs = [metrics(0.5, seed) for seed in (0, 1)]
+    for run, values in zip(runs, ((3.0, 1.5), (9.0, 0.0005)), strict=True):
+        lines = (json.dumps({"epoch": 1, "feature_variance": value}) for value in values)
+        (run.parent / "log.jsonl").write_text("\n".join(lines) + "\n")
+    write_table(runs, tmp_path / "table.csv")
+    with (tmp_path / "table.csv").open(newline="") as file:
+        (row,) = csv.DictReader(file)
+    assert row["feature_variance"] == "0.7502"
+    assert "feature variance" in (tmp_path / "table.md").read_text()
+
+
+def test_each_row_knows_the_quality_of_its_pseudo_labels(metrics, tmp_path):
+    qualities = [
+        write_quality(tmp_path / "cam.json", recipe="cam", scribbles="full", class_iou={"a": 0.5}),
+        write_quality(
+            tmp_path / "other.json", recipe="cam", scribbles="drop-0.5", class_iou={"a": 0.3}
+        ),
+    ]
+    runs = [
+        metrics(0.5),
+        metrics(0.5, scribbles="drop-0.5"),
+        metrics(0.5, scribbles="shrink-0.5"),
+        metrics(0.5, pseudo_labels="none"),
+    ]
+    write_table(runs, tmp_path / "table.csv", qualities)
+    with (tmp_path / "table.csv").open(newline="") as file:
+        assert [row["pseudo_label_miou"] for row in csv.DictReader(file)] == [
+            "50.00",
+            "30.00",
+            "",
+            "",
+        ]
+
+
+def test_reported_numbers_follow_in_columns_of_their_own(metrics, tmp_path):
+    write_table([metrics(0.5), metrics(0.6, seed=1)], tmp_path / "table.csv", reported="table3")
+    with (tmp_path / "table.csv").open(newline="") as file:
+        measured, *reported = csv.DictReader(file)
+    assert (measured["miou_mean"], measured["reported"], measured["citation"]) == ("55.00", "", "")
+    assert measured["source"] == "measured"
+    by_labels = {
+        (row["pseudo_labels"], row["backbone"]): float(row["reported"]) for row in reported
+    }
+    assert by_labels["BMP", "resnet101"] == 75.9
+    assert by_labels["SEAM", "resnet50"] == 69.8
+    for row in reported:
+        assert (row["miou_mean"], row["num_seeds"], row["source"]) == ("", "", "reported")
+        assert row["citation"]
+    sidecar = json.loads((tmp_path / "table.json").read_text())
+    assert [entry["metrics"] for entry in sidecar["rows"][1:]] == [[]] * len(reported)
+
+
 def test_the_same_runs_give_the_same_bytes(metrics, tmp_path):
     runs = [metrics(0.5), metrics(0.6, seed=1), metrics(0.7, method="other")]
     for name in ("one", "two"):
         write_table(runs, tmp_path / name / "table.csv")
-    for name in ("table.csv", "table.md", "table_labels.csv"):
+    for name in ("table.csv", "table.md", "table.json", "table_labels.csv"):
         one, two = (tmp_path / folder / name for folder in ("one", "two"))
         assert one.read_bytes() == two.read_bytes()

@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import time
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ from workflow_runner import (
     snakemake,
 )
 
-from cdsp.config import parse_config
+from cdsp.config import method_row, parse_config
 
 pytest.importorskip("snakemake")
 
@@ -60,10 +61,11 @@ def changed(change: Callable[[dict[str, Any]], Any]) -> dict[str, Any]:
 
 @pytest.fixture(scope="session")
 def project(tmp_path_factory):
-    """A project whose table is finished; not to be written into. Parallel workers share it."""
+    """A project whose tables are finished; not to be written into. Parallel workers share it."""
 
     def make(folder: Path) -> None:
-        printed = snakemake(make_project(folder), "--cores", "2", "results/table1.csv")
+        targets = ("results/table1.csv", "results/shrunk.csv")
+        printed = snakemake(make_project(folder), "--cores", "2", *targets)
         (folder / "printed.txt").write_text(printed)
 
     return shared_folder(tmp_path_factory, "project", make)
@@ -131,7 +133,12 @@ def test_every_table_of_every_configuration_can_be_planned(tmp_path, path):
             (tmp_path / weights).parent.mkdir(exist_ok=True)
             (tmp_path / weights).touch()
     tables = configuration["tables"]
-    targets = [f"results/{name}.{kind}" for name in tables for kind in ("csv", "md", "png")]
+    targets = [f"results/{name}.{kind}" for name in tables for kind in ("csv", "md", "json")]
+    targets += [
+        f"results/{name}_{figure}.png"
+        for name, table in parse_config(configuration).tables.items()
+        for figure in table.figures
+    ]
     for weights in re.findall(r"backbone_weights: (\S+\.pth)", path.read_text()):
         (tmp_path / weights).parent.mkdir(exist_ok=True)
         (tmp_path / weights).touch()  # a user's own
@@ -141,12 +148,12 @@ def test_every_table_of_every_configuration_can_be_planned(tmp_path, path):
         *("--dry-run", "--printshellcmds", *targets, "--configfile", path),
     )
     jobs = planned(printed)
-    assert {job for job in jobs if job[0] == "reporting"} == {
-        ("reporting", name) for name in tables
-    }
+    assert {(f"reporting_{name}",) for name in tables} <= jobs
     for table in tables.values():
         for method in table["methods"]:
-            runs = [job for job in jobs if job[0] == "segmentation" and job[1] == method]
+            runs = [
+                job for job in jobs if job[0] == "segmentation" and method_row(job[1]) == method
+            ]
             assert {job[2] for job in runs} == set(table["networks"])
             assert {int(job[-1]) for job in runs} >= set(table["seeds"])
     assert {job[0] for job in jobs} >= {"dataset", "evaluation", "pseudo_labels_measure"}
@@ -161,7 +168,7 @@ def test_every_table_of_every_configuration_can_be_planned(tmp_path, path):
 def plan(folder: Path, configuration: dict[str, Any]) -> set[tuple[str, ...]]:
     """The jobs that make the table of a configuration from nothing."""
     path = folder / "planned.yaml"
-    path.write_text(yaml.safe_dump(configuration))
+    path.write_text(yaml.safe_dump(configuration, sort_keys=False))
     return planned(
         snakemake(
             folder,
@@ -187,14 +194,73 @@ def test_recipes_with_equal_settings_share_classifier_and_cams(tmp_path):
         table["scribbles"] = ["drop-0.5"]
 
     jobs = plan(tmp_path, changed(add_recipes))
+    recipes = ("cam", "cam_walk", "scales", "longer", "all_classes")
     made = {
-        "pseudo_labels_classifier": ("cam", "longer", "all_classes"),
-        "pseudo_labels_cams": ("cam", "scales", "longer", "all_classes"),
-        "pseudo_labels": ("cam", "cam_walk", "scales", "longer", "all_classes"),
-        "pseudo_labels_measure": ("cam", "cam_walk", "scales", "longer", "all_classes"),
+        # All classes are those of the full scribbles.
+        "pseudo_labels_classifier": {("drop-0.5", "cam"), ("drop-0.5", "longer"), ("full", "cam")},
+        "pseudo_labels_cams": {
+            ("drop-0.5", "cam"),
+            ("drop-0.5", "scales"),
+            ("drop-0.5", "longer"),
+            ("full", "cam"),
+        },
+        "pseudo_labels": {("drop-0.5", recipe) for recipe in recipes},
+        "pseudo_labels_measure": {("drop-0.5", recipe) for recipe in recipes},
     }
-    for rule, recipes in made.items():
-        assert recipes_of(jobs, rule) == {("drop-0.5", recipe) for recipe in recipes}
+    for rule, expected in made.items():
+        assert recipes_of(jobs, rule) == expected
+
+
+def test_shrunk_strokes_share_the_classifier_of_the_full_ones(tmp_path):
+    def shrink(configuration: dict[str, Any]) -> None:
+        configuration["tables"]["table1"] |= {
+            "scribbles": ["shrink-0.5", "shrink-1", "drop-0.5"],
+            "measured_labels": [],
+        }
+
+    jobs = plan(tmp_path, changed(shrink))
+    for rule in ("pseudo_labels_classifier", "pseudo_labels_cams"):
+        assert recipes_of(jobs, rule) == {("full", "cam"), ("drop-0.5", "cam")}
+    degraded = {(name, "cam") for name in ("shrink-0.5", "shrink-1", "drop-0.5")}
+    assert recipes_of(jobs, "pseudo_labels") == degraded
+
+    def learn_from_pixels(configuration: dict[str, Any]) -> None:
+        shrink(configuration)
+        configuration["pseudo_labels"]["cam"]["classifier"]["stroke_weight"] = 1
+
+    # What learns from the pixels of strokes must not see those that a degradation took away.
+    jobs = plan(tmp_path, changed(learn_from_pixels))
+    for rule in ("pseudo_labels_classifier", "pseudo_labels_cams"):
+        assert recipes_of(jobs, rule) == degraded
+
+
+def test_a_classifier_gets_the_scribbles_that_teach_it_and_masks_need_none(tmp_path):
+    def add_recipes(configuration: dict[str, Any]) -> None:
+        recipes, table = configuration["pseudo_labels"], configuration["tables"]["table1"]
+        classifier = recipes["cam"]["classifier"]
+        recipes["taught"] = {"classifier": {**classifier, "stroke_weight": 0.5}}
+        recipes["worse"] = {"evidence": "masks", "corruption": {"displacement": 4}}
+        table |= {
+            "methods": ["pseudo_label_only"],
+            "pseudo_labels": ["worse"],
+            "measured_labels": ["cam", "taught"],
+            "scribbles": ["drop-0.5"],
+        }
+
+    path = tmp_path / "planned.yaml"
+    path.write_text(yaml.safe_dump(changed(add_recipes)))
+    printed = snakemake(
+        tmp_path,
+        *("--snakefile", ROOT / "Snakefile", "--directory", tmp_path, "--printshellcmds"),
+        *("--dry-run", "results/table1.csv", "--configfile", path),
+    )
+    commands = re.findall(r"cdsp pseudo_labels classifier .*", printed)
+    stores = {re.findall(r"/(\w+)/classifier", line)[0]: "--scribbles" in line for line in commands}
+    assert stores == {"cam": False, "taught": True}
+    assert "--scribbles results/tiny/scribbles/drop-0.5/labels.h5" in printed
+    jobs = planned(printed)
+    assert recipes_of(jobs, "pseudo_labels_corrupt") == {("drop-0.5", "worse")}
+    assert recipes_of(jobs, "pseudo_labels") == {("drop-0.5", "cam"), ("drop-0.5", "taught")}
 
 
 def test_a_second_round_follows_a_network_that_strokes_alone_have_taught(tmp_path):
@@ -272,9 +338,40 @@ def test_a_table_is_made_from_nothing(project):
     for column in ("miou", "precision", "coverage"):
         assert labels[column].between(0, 100).all()
     assert re.search(r"^\| full .* walk ", markdown, flags=re.MULTILINE)
-    with Image.open(project / "results/table1.png") as panel:
-        assert np.asarray(panel.convert("L")).std() > 10
-        assert min(panel.size) > 300
+    for figure in configuration["tables"]["table1"]["figures"]:
+        with Image.open(project / f"results/table1_{figure}.png") as picture:
+            assert np.asarray(picture.convert("L")).std() > 10
+            assert min(picture.size) > 300
+    assert (project / "results/table1_training.svg").read_text().startswith("<?xml")
+
+
+def test_a_table_of_variants_and_degradations_is_made_and_drawn(project):
+    table = pd.read_csv(project / "results/shrunk.csv")
+    assert table[["method", "scribble.weight", "scribbles"]].values.tolist() == [
+        ["scribble_only", 1.0, "full"],
+        ["scribble_only", 1.0, "shrink-1"],
+        ["scribble_only", 0.5, "full"],
+        ["scribble_only", 0.5, "shrink-1"],
+    ]
+    # What a variant does not change is the row's own run, shared with the other table.
+    first = pd.read_csv(project / "results/table1.csv")["miou_mean"][0]
+    assert table["miou_mean"][0] == first
+    variant = project / f"results/tiny/segmentation/scribble_only@scribble.weight=0.5/{NETWORK}"
+    settings = json.loads((variant / "shrink-1/none/seed-0/settings.json").read_text())
+    assert settings["terms"] == {"scribble": {"weight": 0.5}}
+    assert (project / "results/shrunk_curves.svg").is_file()
+
+
+def test_the_report_holds_every_table_and_figure(project, tmp_path):
+    snakemake(project, "--report", tmp_path / "report.zip", "results/table1.csv")
+    with zipfile.ZipFile(tmp_path / "report.zip") as archive:
+        names = {Path(name).name for name in archive.namelist()}
+        page = archive.read("report/report.html").decode()
+    expected = {"table1.csv", "table1_labels.csv", "table1_panel.png", "table1_training.svg"}
+    assert expected <= names
+    assert "cdsp reporting explain results/table1.csv" in page  # the caption
+    # It opens from a file: nothing is fetched from elsewhere.
+    assert not re.search(r"""<(script|link|img)[^>]*(src|href)=["']https?:""", page)
 
 
 def test_every_job_leaves_a_log_and_its_costs(project):
@@ -310,7 +407,11 @@ def test_runs_are_found_by_their_names(project):
         )
 
 
-REPORTING = {("reporting", "table1"), ("reporting_table", "table1"), ("reporting_panel", "table1")}
+NUMBERS = {("reporting_table1",), ("reporting_table", "table1")}
+PLOTS = {("reporting_runs", "table1", name) for name in ("training", "class_iou", "confusion")}
+PANELS = {("reporting_panel", "table1", name) for name in ("panel", "comparison")}
+DISTANCES = {("reporting_distance_maps", "table1")}
+REPORTING = NUMBERS | PLOTS | PANELS
 CDSP = ("cdsp", NETWORK, "full", "cam", "0")
 LEARN_FROM_CAM = ("pseudo_label_only", "scribble_and_pseudo_label", "cdsp")
 SECOND_LABELS = {
@@ -369,11 +470,12 @@ def change_the_protocol(configuration: dict[str, Any]) -> None:
     [
         (change_what_is_not_used, set()),
         (reorder_methods, REPORTING),
-        (drop_a_method_and_an_image, REPORTING),
+        (drop_a_method_and_an_image, REPORTING | DISTANCES),
         (weigh_lorm, REPORTING | {("segmentation", *CDSP), ("evaluation", *CDSP, "quick")}),
         (
             change_exponent,
             REPORTING
+            | DISTANCES
             | {("distance_maps_pseudo_labels", "full", "cam", "6")}
             | {("segmentation", *CDSP), ("evaluation", *CDSP, "quick")},
         ),
@@ -386,6 +488,7 @@ def change_the_protocol(configuration: dict[str, Any]) -> None:
         (
             weigh_the_evidence,
             REPORTING
+            | DISTANCES
             | {("pseudo_labels", "full", "cam"), ("pseudo_labels_measure", "full", "cam")}
             | {("distance_maps_pseudo_labels", "full", "cam", "7")}
             | {("segmentation", name, *CDSP[1:]) for name in LEARN_FROM_CAM}
@@ -393,7 +496,7 @@ def change_the_protocol(configuration: dict[str, Any]) -> None:
         ),
         (
             weigh_the_network,
-            {("reporting", "table1"), ("reporting_table", "table1")} | SECOND_LABELS,
+            NUMBERS | SECOND_LABELS,
         ),
         (
             change_the_protocol,
@@ -415,8 +518,9 @@ def test_a_change_remakes_what_depends_on_it_alone(project, tmp_path, change, ex
 def test_the_same_command_again_does_nothing(project):
     weights = sorted((project / "results").rglob("weights.pt"))
     before = [path.stat().st_mtime_ns for path in weights]
-    assert len(weights) == 5
-    printed = snakemake(project, "--cores", "2", "results/table1.csv")
+    assert len(weights) == 8
+    targets = ("results/table1.csv", "results/shrunk.csv")
+    printed = snakemake(project, "--cores", "2", *targets)
     assert "Nothing to be done" in printed
     assert [path.stat().st_mtime_ns for path in weights] == before
 

@@ -16,21 +16,22 @@ BIN = Path(sys.executable).parent
 NETWORK = "deeplabv3plus-mobilenet_v2"
 
 
-def environment() -> dict[str, str]:
+def environment(code: Path = ROOT) -> dict[str, str]:
+    """Variables under which `cdsp` is the one in the folder `code`."""
     return {
         **os.environ,
         "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
-        "PYTHONPATH": str(ROOT),
+        "PYTHONPATH": str(code),
         "COLUMNS": "200",
     }
 
 
-def snakemake(folder: Path, *arguments: str | Path, fails: bool = False) -> str:
+def snakemake(folder: Path, *arguments: str | Path, fails: bool = False, code: Path = ROOT) -> str:
     """Run snakemake in a folder; what it printed."""
     result = subprocess.run(
         [BIN / "snakemake", *arguments],
         cwd=folder,
-        env=environment(),
+        env=environment(code),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

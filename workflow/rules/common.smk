@@ -5,6 +5,7 @@ changes remakes what depends on it and nothing more.
 """
 
 import os
+import re
 import shutil
 
 from cdsp.config import Run, parse_config
@@ -23,7 +24,8 @@ STAGES = f"results/{CONFIG.dataset}"
 wildcard_constraints:
     scribbles="full|shrink-[0-9.]+|drop-[0-9.]+|none",
     recipe="|".join([*CONFIG.pseudo_labels, "none"]),
-    method="|".join(CONFIG.methods),
+    # A row, and the options that a variant of it changes.
+    method="(" + "|".join(map(re.escape, CONFIG.methods)) + r")(@[\w.]+=[\w.+-]+)*",
     network="[a-z0-9_]+-[a-z0-9_]+",
     protocol="|".join(CONFIG.evaluation),
     table="|".join(CONFIG.tables),
@@ -118,7 +120,12 @@ def strokes_fingerprint(wildcards):
 # pseudo_labels
 
 IMPORTED = [name for name, recipe in CONFIG.pseudo_labels.items() if recipe.folder]
-MADE_HERE = [name for name in CONFIG.pseudo_labels if name not in IMPORTED]
+CORRUPTED = [
+    name
+    for name, recipe in CONFIG.pseudo_labels.items()
+    if recipe.evidence == "masks" and name not in IMPORTED
+]
+MADE_HERE = [name for name in CONFIG.pseudo_labels if name not in IMPORTED + CORRUPTED]
 USES_CAMS = [
     name for name in MADE_HERE if CONFIG.pseudo_labels[name].evidence == "cams"
 ]
@@ -140,20 +147,48 @@ def first_recipe(recipe, *sections):
     return next(name for name in USES_CAMS if settings(name) == settings(recipe))
 
 
+def classes_scribbles(recipe, scribbles):
+    """The scribbles that an image's classes are taken from.
+
+    Shrinking keeps a point of every stroke, and with it every class: what is made of the classes
+    alone is made once, on the full scribbles.
+    """
+    if CONFIG.pseudo_labels[recipe].classes_from == "full":
+        return "full"
+    return "full" if scribbles.startswith("shrink-") else scribbles
+
+
+def evidence_owner(wildcards, *sections):
+    """Folder of the recipe that makes what all with the same settings in these sections share."""
+    scribbles = classes_scribbles(wildcards.recipe, wildcards.scribbles)
+    if CONFIG.pseudo_labels[wildcards.recipe].classifier.stroke_weight:
+        scribbles = wildcards.scribbles  # it learns from their pixels as well
+    if scribbles != "full":
+        sections = (*sections, "classes_from")
+    owner = first_recipe(wildcards.recipe, *sections)
+    return f"{STAGES}/pseudo_labels/{scribbles}/{owner}"
+
+
+def classifier_scribbles(wildcards):
+    """The scribble labels, where the recipe's classifier learns from their pixels."""
+    if not CONFIG.pseudo_labels[wildcards.recipe].classifier.stroke_weight:
+        return []
+    return [f"{STAGES}/scribbles/{wildcards.scribbles}/labels.h5"]
+
+
 def recipe_classifier(wildcards):
-    owner = first_recipe(wildcards.recipe, "classifier", "classes_from")
-    return f"{STAGES}/pseudo_labels/{wildcards.scribbles}/{owner}/classifier.pt"
+    return f"{evidence_owner(wildcards, 'classifier')}/classifier.pt"
 
 
 def recipe_evidence(wildcards):
     """The store of a recipe's evidence; nothing where the strokes alone are the evidence."""
-    folder = f"{STAGES}/pseudo_labels/{wildcards.scribbles}"
     evidence = CONFIG.pseudo_labels[wildcards.recipe].evidence
     if evidence == "cams":
-        owner = first_recipe(wildcards.recipe, "classifier", "cams", "classes_from")
-        return [f"{folder}/{owner}/cams.h5"]
+        return [f"{evidence_owner(wildcards, 'classifier', 'cams')}/cams.h5"]
     if evidence == "network":
-        return [f"{folder}/{wildcards.recipe}/probabilities.h5"]
+        return [
+            f"{STAGES}/pseudo_labels/{wildcards.scribbles}/{wildcards.recipe}/probabilities.h5"
+        ]
     return []
 
 
@@ -170,8 +205,7 @@ def evidence_protocol(wildcards):
 
 def image_classes(wildcards):
     """The image-level classes of the recipe: of the degraded scribbles or of the full ones."""
-    from_full = CONFIG.pseudo_labels[wildcards.recipe].classes_from == "full"
-    scribbles = "full" if from_full else wildcards.scribbles
+    scribbles = classes_scribbles(wildcards.recipe, wildcards.scribbles)
     return f"{STAGES}/scribbles/{scribbles}/image_classes.json"
 
 
@@ -248,6 +282,15 @@ def table_metrics(wildcards):
     ]
 
 
+def table_options(wildcards):
+    """The options of loss terms that a table varies, and the paper's table beside it."""
+    table = CONFIG.tables[wildcards.table]
+    options = [f"--option {option}" for option in sorted(table.vary)]
+    if table.reported is not None:
+        options.append(f"--reported {table.reported}")
+    return " ".join(options)
+
+
 def table_quality(wildcards):
     """Of all pseudo-labels that the table's runs learn from or that it measures besides."""
     table = CONFIG.tables[wildcards.table]
@@ -261,8 +304,8 @@ def table_quality(wildcards):
     ]
 
 
-def panel_runs(wildcards):
-    """The table's first network, scribbles, recipe and seed, with every method."""
+def first_runs(wildcards):
+    """The table's first network, scribbles and recipe, with every method and seed."""
     table = CONFIG.tables[wildcards.table]
     return [
         run
@@ -270,8 +313,21 @@ def panel_runs(wildcards):
         if run.network == table.networks[0]
         and run.scribbles in (table.scribbles[0], "none")
         and run.pseudo_labels in (table.pseudo_labels[0], "none")
-        and run.seed == table.seeds[0]
     ]
+
+
+def first_metrics(wildcards):
+    protocol = CONFIG.tables[wildcards.table].protocol
+    return [
+        f"{STAGES}/evaluation/{run.folder}/{protocol}/metrics.json"
+        for run in first_runs(wildcards)
+    ]
+
+
+def panel_runs(wildcards):
+    """Of the first runs, those of the first seed."""
+    seed = CONFIG.tables[wildcards.table].seeds[0]
+    return [run for run in first_runs(wildcards) if run.seed == seed]
 
 
 def panel_weights(wildcards):
@@ -282,11 +338,79 @@ def panel_weights(wildcards):
 
 
 def panel_stores(wildcards):
-    table = CONFIG.tables[wildcards.table]
+    """The stores that the panel's runs read; the validation images have none."""
     stores = {}
-    for run in panel_runs(wildcards):
-        for option, path in store_options(
-            run.method, run.scribbles, run.pseudo_labels
-        ).items():
-            stores.setdefault(option, path)
+    if wildcards.panel == "panel":
+        for run in panel_runs(wildcards):
+            for option, path in store_options(
+                run.method, run.scribbles, run.pseudo_labels
+            ).items():
+                stores.setdefault(option, path)
     return stores
+
+
+def panel_protocol(wildcards):
+    return settings_json(CONFIG.evaluation[CONFIG.tables[wildcards.table].protocol])
+
+
+def distance_map_stores(wildcards):
+    """Of the table's first scribbles and recipe."""
+    table = CONFIG.tables[wildcards.table]
+    scribbles, recipe = table.scribbles[0], table.pseudo_labels[0]
+    return {
+        "scribbles": f"{STAGES}/scribbles/{scribbles}/labels.h5",
+        "pseudo-labels": f"{STAGES}/pseudo_labels/{scribbles}/{recipe}/labels.h5",
+    }
+
+
+def distance_map_exponents(wildcards):
+    """Every λ of the table's methods, as options of the command."""
+    exponents = {
+        (name, exponent)
+        for method in CONFIG.variants(wildcards.table)
+        for name, exponent in CONFIG.method(method).exponents.items()
+    }
+    return " ".join(
+        f"--{name.removesuffix('_distance').replace('_', '-')}-exponent {exponent:g}"
+        for name, exponent in sorted(exponents)
+    )
+
+
+PICTURES = ("panel", "comparison", "distance_maps")  # the others are plots: SVG as well
+
+
+def figure_files(table, folder):
+    """The files of a table's figures."""
+    return [
+        f"{folder}/{table}_{figure}.{ending}"
+        for figure in CONFIG.tables[table].figures
+        for ending in (("png",) if figure in PICTURES else ("png", "svg"))
+    ]
+
+
+def table_caption(table):
+    """What was run for a table, for the report."""
+    settings = CONFIG.tables[table]
+    training = settings_dict(CONFIG.segmentation)
+    varied = [f"{option} {values}" for option, values in settings.vary.items()]
+    parts = {
+        "data set": CONFIG.dataset,
+        "methods": ", ".join(settings.methods),
+        "varied": "; ".join(varied),
+        "networks": ", ".join(settings.networks),
+        "scribbles": ", ".join(settings.scribbles),
+        "pseudo-labels": ", ".join(settings.pseudo_labels),
+        "seeds": ", ".join(map(str, settings.seeds)),
+        "protocol": settings.protocol,
+        "training": ", ".join(
+            f"{key} {training[key]}"
+            for key in (
+                "epochs",
+                "batch_size",
+                "crop_size",
+                "optimizer",
+                "learning_rate",
+            )
+        ),
+    }
+    return "; ".join(f"{key}: {value}" for key, value in parts.items() if value)

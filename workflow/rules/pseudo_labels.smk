@@ -1,5 +1,7 @@
 """Stage pseudo_labels: strokes and evidence → labels, or labels made elsewhere.
 
+A third way, pseudo_labels_corrupt, uses the training masks, for studying label quality alone.
+
 From dataset.json and scribbles into results/<dataset>/pseudo_labels/<scribbles>/<recipe>: the
 evidence (classifier.pt and cams.h5, or probabilities.h5 of a trained network), labels.h5 and
 quality.json (against training masks and held-out strokes, for reading only).
@@ -17,6 +19,7 @@ rule pseudo_labels_classifier:
         backbone=lambda wildcards: weight_file(
             CONFIG.pseudo_labels[wildcards.recipe].classifier.backbone_weights
         ),
+        scribbles=classifier_scribbles,
     output:
         weights=f"{RECIPE}/classifier.pt",
         precision=f"{RECIPE}/classifier.json",
@@ -36,9 +39,12 @@ rule pseudo_labels_classifier:
         gpu=GPU,
     params:
         settings=recipe_settings("classifier"),
+        scribbles=lambda wildcards, input: (
+            f"--scribbles {input.scribbles}" if input.scribbles else ""
+        ),
     shell:
         "cdsp pseudo_labels classifier --dataset {input.dataset} --image-classes {input.classes}"
-        " --settings {params.settings:q} --output {output.weights} > {log} 2>&1"
+        " {params.scribbles} --settings {params.settings:q} --output {output.weights} > {log} 2>&1"
 
 
 rule pseudo_labels_cams:
@@ -132,6 +138,27 @@ rule pseudo_labels_import:
     shell:
         "cdsp pseudo_labels import {params.folder:q} --dataset {input} --recipe {wildcards.recipe}"
         " --scribbles {wildcards.scribbles} --output {output} > {log} 2>&1"
+
+
+rule pseudo_labels_corrupt:
+    input:
+        rules.dataset.output,
+    output:
+        f"{RECIPE}/labels.h5",
+    log:
+        RECIPE_LOG.format(rule="pseudo_labels_corrupt") + ".log",
+    benchmark:
+        RECIPE_BENCHMARK.format(rule="pseudo_labels_corrupt")
+    wildcard_constraints:
+        recipe="|".join(CORRUPTED) or "-",
+    conda:
+        "../../envs/cdsp.yaml"
+    threads: real_cores(1)
+    params:
+        settings=recipe_settings("corruption"),
+    shell:
+        "cdsp pseudo_labels corrupt --dataset {input} --recipe {wildcards.recipe}"
+        " --scribbles-name {wildcards.scribbles} --settings {params.settings:q} --output {output} > {log} 2>&1"
 
 
 rule pseudo_labels_measure:

@@ -1,0 +1,96 @@
+"""What a training run left beside its weights: settings, environment and the time of its epochs."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """The files of a run's folder.
+
+    Attributes:
+        folder: of the run.
+        finished: whether its weights are there.
+        settings: ``settings.json``, what the weights depend on; None where it is missing.
+        environment: ``environment.json``, versions and hardware; None where it is missing.
+        seconds: of each epoch that ``log.jsonl`` tells of; None where it is missing.
+    """
+
+    folder: Path
+    finished: bool
+    settings: dict[str, Any] | None
+    environment: dict[str, Any] | None
+    seconds: tuple[float, ...] | None
+
+    @property
+    def missing(self) -> list[Path]:
+        """The files that are not there."""
+        there = {
+            "weights.pt": self.finished,
+            "settings.json": self.settings is not None,
+            "environment.json": self.environment is not None,
+            "log.jsonl": self.seconds is not None,
+        }
+        return [self.folder / name for name, found in there.items() if not found]
+
+
+def read_record(folder: Path) -> RunRecord:
+    """Read what is there of a run; the folder itself may be missing.
+
+    Raises:
+        ValueError: a damaged file.
+    """
+    return RunRecord(
+        folder=folder,
+        finished=(folder / "weights.pt").is_file(),
+        settings=_read_object(folder / "settings.json"),
+        environment=_read_object(folder / "environment.json"),
+        seconds=_read_seconds(folder / "log.jsonl"),
+    )
+
+
+def _read_object(path: Path) -> dict[str, Any] | None:
+    lines = _read_lines(path)
+    return None if lines is None else _parse_object("\n".join(lines), str(path))
+
+
+def _read_seconds(path: Path) -> tuple[float, ...] | None:
+    lines = _read_lines(path)
+    if lines is None:
+        return None
+    seconds = []
+    for number, line in enumerate(lines, start=1):
+        value = _parse_object(line, f"{path}:{number}").get("seconds")
+        if not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
+            raise ValueError(
+                f"{path}:{number}: expected 'seconds' of an epoch, found {value!r}; move the run's "
+                "folder away and train it again"
+            )
+        seconds.append(float(value))
+    return tuple(seconds)
+
+
+def _read_lines(path: Path) -> list[str] | None:
+    try:
+        return path.read_text(encoding="utf-8").splitlines()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: not readable ({error})") from error
+
+
+def _parse_object(text: str, where: str) -> dict[str, Any]:
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(
+            f"{where}: not readable JSON ({error}); move the run's folder away and train it again"
+        ) from error
+    if not isinstance(value, dict):
+        raise ValueError(f"{where}: expected a JSON object, found {str(value)[:40]!r}")
+    return value

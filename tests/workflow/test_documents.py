@@ -1,0 +1,50 @@
+"""What the documents tell a reader to type is typed here."""
+
+import re
+import shutil
+
+import pandas as pd
+import pytest
+import yaml
+from workflow_runner import NETWORK, ROOT, copy_workflow, snakemake
+
+pytest.importorskip("snakemake")
+
+TINY = ROOT / "tests/workflow/tiny.yaml"
+
+
+def blocks(document, language):
+    return re.findall(rf"^```{language}\n(.*?)^```$", document, flags=re.MULTILINE | re.DOTALL)
+
+
+def test_a_method_is_added_as_the_document_says(tmp_path):
+    document = (ROOT / "docs/add_a_method.md").read_text()
+    (term,) = blocks(document, "python")
+    (rows,) = map(yaml.safe_load, blocks(document, "yaml"))
+    (path,) = re.findall(r"^## .*`(cdsp/losses/\w+\.py)`$", document, flags=re.MULTILINE)
+
+    copy_workflow(tmp_path)
+    shutil.copytree(ROOT / "cdsp", tmp_path / "cdsp")
+    (tmp_path / path).write_text(term)
+    configuration = yaml.safe_load(TINY.read_text())
+    configuration["methods"] |= rows["methods"]
+    (table,) = rows["tables"].values()
+    # As small as can be; the document's own names are those of the shipped configuration.
+    smaller = {
+        "networks": [NETWORK],
+        "pseudo_labels": ["cam"],
+        "seeds": [0],
+        "figures": ["training"],
+    }
+    configuration["tables"] = {"entropy": table | smaller}
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(configuration))
+
+    (command,) = re.findall(r"^    snakemake --cores 8 (.*)$", document, flags=re.MULTILINE)
+    snakemake(tmp_path, "--cores", "2", command, code=tmp_path)
+    made = pd.read_csv(tmp_path / command)
+    assert made["method"].tolist() == ["scribble_only", *["scribble_and_entropy"] * 2]
+    assert made["entropy.weight"].tolist()[1:] == [0.1, 0.3]
+    assert made["miou_mean"].between(0, 100).all()
+    run = f"results/tiny/segmentation/scribble_and_entropy/{NETWORK}/full/none/seed-0"
+    log = pd.read_json(tmp_path / run / "log.jsonl", lines=True)
+    assert (log["entropy"] > 0).all()
