@@ -73,7 +73,9 @@ def test_validation_images_have_a_truth_and_no_stores(tiny_data, stores, tiny_we
     assert picture.shape[1] == pytest.approx(3 * 1.45 * 150, abs=3)  # image, prediction, truth
     other = draw(data, {}, [tiny_weights], tmp_path / "train.png", 2)
     assert other.shape[1] == pytest.approx(2 * 1.45 * 150, abs=3)
-    with pytest.raises(ValueError, match=r"pseudo_label_distance, .* known of training images only"):
+    with pytest.raises(
+        ValueError, match=r"pseudo_label_distance, .* known of training images only"
+    ):
         draw(tiny_data, stores, [], tmp_path / "no.png", 1, split="val")
     with pytest.raises(ValueError, match="unknown split 'vall'; did you mean 'val'"):
         draw(tiny_data, {}, [], tmp_path / "no.png", 1, split="vall")
