@@ -96,6 +96,7 @@ def settings_command(
         "pseudo_labels.classifier": config.ClassifierSettings,
         "pseudo_labels.cams": config.CamSettings,
         "pseudo_labels.network": config.NetworkEvidence,
+        "pseudo_labels.corruption": config.CorruptionSettings,
         "pseudo_labels.labels": config.LabelSettings,
         "segmentation": config.SegmentationSettings,
         "evaluation": config.EvaluationSettings,
@@ -106,6 +107,34 @@ def settings_command(
         raise ValueError(f"unknown stage {stage!r}{nearest(str(stage), stages)}")
     for name, kind in chosen.items():
         typer.echo(f"{name}\n{describe_settings(kind, '  ')}\n")
+
+
+@app.command("plan")
+def plan(
+    tables: Annotated[
+        list[str] | None, typer.Argument(help="Tables, as table1 or results/table1.csv; or all.")
+    ] = None,
+    config: Annotated[
+        list[Path] | None,
+        typer.Option(help="Configuration, config.yaml if left out; more are merged in order."),
+    ] = None,
+    jobs: Annotated[
+        int | None,
+        typer.Option(min=1, help="Runs at a time; left out: as this machine has room for."),
+    ] = None,
+) -> None:
+    """Say how many runs tables need, how many are made, and how many hours the others take."""
+    from cdsp import runtime
+    from cdsp.reporting.cost import describe_cost
+
+    text = describe_cost(
+        config or [Path("config.yaml")],
+        tables or [],
+        results=Path("results"),
+        hardware=runtime.describe(runtime.prepare(1)),
+        jobs=jobs,
+    )
+    typer.echo(text)
 
 
 @dataset_app.command("shapes")
@@ -244,6 +273,10 @@ def pseudo_labels_classifier(
     dataset: DatasetOption,
     image_classes: ImageClassesOption,
     output: OutputFile,
+    scribbles: Annotated[
+        Path | None,
+        typer.Option(help="Store of scribble labels; for a stroke_weight above 0, only then."),
+    ] = None,
     settings: SettingsOption = "{}",
     device: DeviceOption = "auto",
     workers: WorkersOption = 0,
@@ -261,6 +294,7 @@ def pseudo_labels_classifier(
         read_image_classes(image_classes),
         parsed,
         output,
+        scribbles=scribbles,
         device=runtime.prepare(parsed.cpu_threads, device),
         num_workers=workers,
     )
@@ -275,7 +309,7 @@ def pseudo_labels_cams(
     settings: SettingsOption = "{}",
     device: DeviceOption = "auto",
 ) -> None:
-    """Export the class activation maps of the training images (Eq. 6)."""
+    """Export class activation maps (Eq. 6), or probabilities by a classifier taught by strokes."""
     from cdsp import runtime
     from cdsp.config import CamSettings
     from cdsp.dataset.voc_layout import read_dataset
@@ -355,6 +389,25 @@ def pseudo_labels_import(
     from cdsp.pseudo_labels.imported import import_pseudo_labels
 
     import_pseudo_labels(folder, read_dataset(dataset), scribbles, output, recipe=recipe)
+
+
+@pseudo_labels_app.command("corrupt")
+def pseudo_labels_corrupt(
+    dataset: DatasetOption,
+    output: OutputFile,
+    recipe: Annotated[str, typer.Option(help="Name of the recipe.")],
+    scribbles_name: Annotated[
+        str, typer.Option(help="Name of the scribbles used beside them.")
+    ] = "full",
+    settings: SettingsOption = "{}",
+) -> None:
+    """Corrupt the training masks: labels of chosen quality, only for studying what it brings."""
+    from cdsp.config import CorruptionSettings
+    from cdsp.dataset.voc_layout import read_dataset
+    from cdsp.pseudo_labels.corruption import corrupt_masks
+
+    parsed = _settings(CorruptionSettings, settings)
+    corrupt_masks(read_dataset(dataset), scribbles_name, parsed, output, recipe=recipe)
 
 
 @pseudo_labels_app.command("measure")
@@ -526,11 +579,101 @@ def reporting_table(
     quality: Annotated[
         list[Path] | None, typer.Option(help="Measured pseudo-labels to mention below it.")
     ] = None,
+    option: Annotated[
+        list[str] | None, typer.Option(help="Option of a loss term to show: lorm.weight.")
+    ] = None,
+    reported: Annotated[
+        str | None, typer.Option(help="The paper's table1, table2 or table3, to stand beside.")
+    ] = None,
 ) -> None:
-    """Write a table as CSV, and as Markdown beside it."""
+    """Write a table as CSV, and as Markdown and JSON beside it."""
     from cdsp.reporting.tables import write_table
 
-    write_table(metrics, output, quality or ())
+    write_table(metrics, output, quality or (), options=option or (), reported=reported)
+
+
+@reporting_app.command("plot")
+def reporting_plot(
+    figure: Annotated[str, typer.Argument(help="curves, heat_map or label_quality.")],
+    table: Annotated[Path, typer.Argument(help="CSV file of a table.")],
+    output: OutputFile,
+) -> None:
+    """Draw a table, as PNG and SVG."""
+    from cdsp.figures import save_figure
+    from cdsp.reporting.plots import PLOTS
+    from cdsp.reporting.tables import read_table
+    from cdsp.settings import nearest
+
+    if figure not in PLOTS:
+        raise ValueError(f"unknown figure {figure!r}{nearest(figure, PLOTS)}")
+    save_figure(PLOTS[figure](read_table(table)), output)
+
+
+@reporting_app.command("runs")
+def reporting_runs(
+    figure: Annotated[str, typer.Argument(help="training, class_iou or confusion.")],
+    metrics: Annotated[list[Path], typer.Argument(help="metrics.json of each run.")],
+    output: OutputFile,
+) -> None:
+    """Draw what runs logged or confused, as PNG and SVG."""
+    from cdsp.figures import save_figure
+    from cdsp.reporting.run_figures import RUN_FIGURES
+    from cdsp.settings import nearest
+
+    if figure not in RUN_FIGURES:
+        raise ValueError(f"unknown figure {figure!r}{nearest(figure, RUN_FIGURES)}")
+    save_figure(RUN_FIGURES[figure](metrics), output)
+
+
+@reporting_app.command("distance_maps")
+def reporting_distance_maps(
+    dataset: DatasetOption,
+    scribbles: Annotated[Path, typer.Option(help="Store of scribble labels.")],
+    pseudo_labels: Annotated[Path, typer.Option(help="Store of pseudo-labels.")],
+    output: OutputFile,
+    scribble_exponent: Annotated[
+        list[float] | None, typer.Option(help="λ of the scribble distance (Eq. 14).")
+    ] = None,
+    pseudo_label_exponent: Annotated[
+        list[float] | None, typer.Option(help="λ of the pseudo-label distance (Eq. 16).")
+    ] = None,
+    num_images: Annotated[int, typer.Option(min=1, help="Rows.")] = 6,
+) -> None:
+    """Draw the distance maps of a few training images under several λ, as PNG and SVG."""
+    from cdsp.dataset.voc_layout import read_dataset
+    from cdsp.figures import save_figure
+    from cdsp.reporting.distance_figure import draw_distance_maps
+    from cdsp.store import LabelStore
+
+    figure = draw_distance_maps(
+        read_dataset(dataset),
+        LabelStore(scribbles, "scribbles"),
+        LabelStore(pseudo_labels, "pseudo_labels"),
+        scribble_exponent or (),
+        pseudo_label_exponent or (),
+        num_images,
+    )
+    save_figure(figure, output)
+
+
+@reporting_app.command("explain")
+def reporting_explain(
+    table: Annotated[Path, typer.Argument(help="CSV file of a table.")],
+    row: Annotated[
+        str | None,
+        typer.Argument(help="Number of a row, or a method; left out: a list of the rows."),
+    ] = None,
+) -> None:
+    """Say where a table's numbers come from, and check them against the runs as they are now."""
+    from cdsp.reporting.explain import explain_rows, list_rows
+
+    if row is None:
+        typer.echo(list_rows(table))
+        return
+    explanation = explain_rows(table, row)
+    typer.echo(explanation.text)
+    if not explanation.confirmed:
+        raise typer.Exit(1)
 
 
 @reporting_app.command("panel")
@@ -538,6 +681,9 @@ def reporting_panel(
     weights: Annotated[list[Path], typer.Argument(help="weights.pt of the runs to compare.")],
     dataset: DatasetOption,
     output: OutputFile,
+    split: Annotated[
+        str, typer.Option(help="train, or val: images that no run has seen.")
+    ] = "train",
     scribbles: Annotated[Path | None, typer.Option(help="Store.")] = None,
     pseudo_labels: Annotated[Path | None, typer.Option(help="Store.")] = None,
     scribble_distances: Annotated[Path | None, typer.Option(help="Store.")] = None,
@@ -548,7 +694,7 @@ def reporting_panel(
     ] = "{scales: [1], long_side: 0, window: 0}",
     device: DeviceOption = "auto",
 ) -> None:
-    """Draw what every stage made of a few training images."""
+    """Draw what every stage made of a few images, side by side."""
     from cdsp import runtime
     from cdsp.config import EvaluationSettings
     from cdsp.dataset.voc_layout import read_dataset
@@ -567,6 +713,7 @@ def reporting_panel(
         weights,
         _settings(EvaluationSettings, settings),
         output,
+        split=split,
         num_images=num_images,
         device=runtime.prepare(1, device),
     )

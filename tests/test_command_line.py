@@ -110,6 +110,18 @@ def test_stages_follow_one_another_by_hand(tmp_path):
     assert store.sources == {"pseudo_labels": LabelStore(labels).digest}
 
 
+def test_masks_are_corrupted_by_hand(tiny_data, tmp_path):
+    dataset = ["--dataset", tiny_data.dataset.root / "dataset.json"]
+    labels, quality = tmp_path / "labels.h5", tmp_path / "quality.json"
+    options = ["--recipe", "worse", "--scribbles-name", "full", "--output", labels]
+    settings = ["--settings", "{displacement: 3, lost: 0.2}"]
+    assert run("pseudo_labels", "corrupt", *dataset, *options, *settings).exit_code == 0
+    store = LabelStore(labels, "pseudo_labels")
+    assert (store.parameters["recipe"], store.parameters["displacement"]) == ("worse", 3)
+    run("pseudo_labels", "measure", labels, *dataset, "--output", quality)
+    assert 0 < json.loads(quality.read_text())["mean_iou"] < 1
+
+
 def test_labels_from_strokes_and_from_a_network_by_hand(tiny_data, tiny_weights, tmp_path):
     dataset = ["--dataset", tiny_data.dataset.root / "dataset.json"]
     strokes = tiny_data.scribbles / "labels.h5"
