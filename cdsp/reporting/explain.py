@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from cdsp.config import VARIANT
+from cdsp.config import method_row
 from cdsp.evaluation.evaluate import class_indices
 from cdsp.files import (
     METRICS_FORMAT,
@@ -234,7 +234,7 @@ def _read_run(path: Path) -> EvaluatedRun:
             path=path,
             name={
                 **{key: str(value) for key, value in name.items()},
-                "method": name["method"].split(VARIANT)[0],
+                "method": method_row(name["method"]),
                 "protocol": metrics["protocol"],
             },
             seed=training["seed"],

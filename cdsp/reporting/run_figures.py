@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from cdsp.config import method_title
 from cdsp.figures import add_legend, bar_style, ink, line_style, style
 from cdsp.files import IGNORE, METRICS_FORMAT, METRICS_VERSION, read_json
 from cdsp.reporting.plots import row_labels
+from cdsp.reporting.runs import AGAIN, read_log
 
 NOT_DRAWN = ("epoch", "learning_rate", "images_per_second", "seconds")
 """What ``log.jsonl`` holds besides losses and the feature variance."""
@@ -226,28 +226,17 @@ def _classes(rows: Mapping[str, Sequence[_Run]]) -> list[str]:
 
 def _read_log(run: _Run) -> list[dict[str, float]]:
     """What a run logged: one record for each epoch."""
-    path = run.weights.with_name("log.jsonl")
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-        records = [
-            {name: float(value) for name, value in json.loads(line).items()} for line in lines
-        ]
-    except FileNotFoundError as error:
+    folder = run.weights.parent
+    records = read_log(folder)
+    if not records:
         raise ValueError(
-            f"{path}: no such log (named by {run.path}); draw in the folder in which the run was "
-            "evaluated, or train and evaluate it again"
-        ) from error
-    except (
-        OSError,
-        ValueError,
-        TypeError,
-        AttributeError,
-        ArithmeticError,
-        RecursionError,
-    ) as error:
-        raise ValueError(f"{path}: not a log of training ({error}); train again") from error
-    if not records or any(not {"epoch", "loss"} <= record.keys() for record in records):
-        raise ValueError(f"{path}: expected 'epoch' and 'loss' in every line; train again")
+            f"{folder / 'log.jsonl'}: no such log, or empty (named by {run.path}); draw in the "
+            "folder in which the run was evaluated, or train it again and evaluate it"
+        )
+    if any(not {"epoch", "loss"} <= record.keys() for record in records):
+        raise ValueError(
+            f"{folder / 'log.jsonl'}: expected 'epoch' and 'loss' in every line; {AGAIN}"
+        )
     return records
 
 

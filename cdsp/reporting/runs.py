@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+AGAIN = "move the run's folder away and train it again"
+
 
 @dataclass(frozen=True)
 class RunRecord:
@@ -50,7 +52,7 @@ def read_record(folder: Path) -> RunRecord:
         finished=(folder / "weights.pt").is_file(),
         settings=_read_object(folder / "settings.json"),
         environment=_read_object(folder / "environment.json"),
-        seconds=_read_seconds(folder / "log.jsonl"),
+        seconds=_read_seconds(folder),
     )
 
 
@@ -59,20 +61,43 @@ def _read_object(path: Path) -> dict[str, Any] | None:
     return None if lines is None else _parse_object("\n".join(lines), str(path))
 
 
-def _read_seconds(path: Path) -> tuple[float, ...] | None:
+def read_log(folder: Path) -> list[dict[str, float]] | None:
+    """What a run logged, one record for each epoch; None where there is no log.
+
+    Raises:
+        ValueError: a damaged file.
+    """
+    path = folder / "log.jsonl"
     lines = _read_lines(path)
     if lines is None:
         return None
-    seconds = []
+    records = []
     for number, line in enumerate(lines, start=1):
-        value = _parse_object(line, f"{path}:{number}").get("seconds")
-        if not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
+        where = f"{path}:{number}"
+        record = {}
+        for name, value in _parse_object(line, where).items():
+            try:
+                record[name] = float(value)
+            except (TypeError, ValueError, OverflowError) as error:
+                raise ValueError(
+                    f"{where}: expected {name!r} to be a number, found {str(value)[:40]!r}; {AGAIN}"
+                ) from error
+        records.append(record)
+    return records
+
+
+def _read_seconds(folder: Path) -> tuple[float, ...] | None:
+    log = read_log(folder)
+    if log is None:
+        return None
+    seconds = tuple(record.get("seconds", math.nan) for record in log)
+    for number, value in enumerate(seconds, start=1):
+        if not math.isfinite(value) or value < 0:
             raise ValueError(
-                f"{path}:{number}: expected 'seconds' of an epoch, found {value!r}; move the run's "
-                "folder away and train it again"
+                f"{folder / 'log.jsonl'}:{number}: expected 'seconds' of an epoch, found {value}; "
+                f"{AGAIN}"
             )
-        seconds.append(float(value))
-    return tuple(seconds)
+    return seconds
 
 
 def _read_lines(path: Path) -> list[str] | None:
@@ -81,16 +106,14 @@ def _read_lines(path: Path) -> list[str] | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: not readable ({error})") from error
+        raise ValueError(f"{path}: not readable ({error}); {AGAIN}") from error
 
 
 def _parse_object(text: str, where: str) -> dict[str, Any]:
     try:
         value = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise ValueError(
-            f"{where}: not readable JSON ({error}); move the run's folder away and train it again"
-        ) from error
+        raise ValueError(f"{where}: not readable JSON ({error}); {AGAIN}") from error
     if not isinstance(value, dict):
-        raise ValueError(f"{where}: expected a JSON object, found {str(value)[:40]!r}")
+        raise ValueError(f"{where}: expected a JSON object, found {str(value)[:40]!r}; {AGAIN}")
     return value

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from cdsp.files import (
     write_text,
 )
 from cdsp.reporting.reported import load_reported
+from cdsp.reporting.runs import read_log
 
 COLUMNS = (
     "method",
@@ -100,16 +100,14 @@ def _read_run(path: Path, options: Sequence[str]) -> dict[str, Any]:
         **varied,
         "protocol": value["protocol"],
         "miou": 100 * value["mean_iou"],
-        "feature_variance": _last_feature_variance(Path(value["weights"]).parent / "log.jsonl"),
+        "feature_variance": _last_feature_variance(Path(value["weights"]).parent),
         "path": str(path),
     }
 
 
-def _last_feature_variance(log: Path) -> float | None:
-    if not log.is_file():
-        return None
-    *_, last = log.read_text(encoding="utf-8").splitlines()
-    return json.loads(last)["feature_variance"]
+def _last_feature_variance(folder: Path) -> float | None:
+    log = read_log(folder)
+    return log[-1].get("feature_variance") if log else None
 
 
 def read_table(path: Path) -> pd.DataFrame:
