@@ -81,7 +81,7 @@ def make_table(
     known = {} if labels is None else labels.set_index(LABEL_COLUMNS[:2])["miou"].to_dict()
     sources = zip(table["scribbles"], table["pseudo_labels"], strict=True)
     own = pd.Series([known.get(source) for source in sources], dtype=float)
-    table.insert(table.columns.get_loc("miou_mean"), "pseudo_label_miou", own)
+    table.insert(table.columns.tolist().index("miou_mean"), "pseudo_label_miou", own)
     table["source"] = "measured"
     return table
 
