@@ -376,7 +376,7 @@ def distance_map_exponents(wildcards):
     )
 
 
-PICTURES = ("panel", "comparison", "distance_maps")  # the others are plots: SVG as well
+PICTURES = ("panel", "comparison")  # the others are plots: SVG as well
 
 
 def figure_files(table, folder):

@@ -102,6 +102,7 @@ rule reporting_distance_maps:
         stores=lambda wildcards: list(distance_map_stores(wildcards).values()),
     output:
         f"{STAGES}/{{table}}_distance_maps.png",
+        f"{STAGES}/{{table}}_distance_maps.svg",
     log:
         f"{STAGES}/logs/reporting_distance_maps/{{table}}.log",
     conda:
@@ -113,7 +114,7 @@ rule reporting_distance_maps:
         number=CONFIG.panel_images,
     shell:
         "cdsp reporting distance_maps --dataset {input.dataset} {params.stores} {params.exponents}"
-        " --num-images {params.number} --output {output} > {log} 2>&1"
+        " --num-images {params.number} --output {output[0]} > {log} 2>&1"
 
 
 # One rule for each table: its figures are its own, so that a wildcard could not name them.
