@@ -15,8 +15,7 @@ from typing import Any, Literal
 
 from cdsp.files import check_image_id
 from cdsp.losses import DISTANCE_MAPS, LOSS_TERMS, TermOptions
-from cdsp.networks.backbones import BackboneName
-from cdsp.networks.deeplab import SegmentorName
+from cdsp.networks.interface import BackboneName, SegmentorName
 from cdsp.optimizers import OptimizerName
 from cdsp.scribbles.degrade import Degradation
 from cdsp.scribbles.strokes import WIDEST

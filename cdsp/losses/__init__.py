@@ -28,7 +28,7 @@ from typing import ClassVar, TypeVar
 import torch
 from torch import Tensor, nn
 
-from cdsp.networks.deeplab import NetworkOutput
+from cdsp.networks.interface import NetworkOutput
 from cdsp.settings import setting
 
 MAPS = ("scribble", "pseudo_label", "mask", "scribble_distance", "pseudo_label_distance", "valid")

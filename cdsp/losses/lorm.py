@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from cdsp.files import IGNORE
 from cdsp.losses import LossTerm, TermOptions, at_least_float32, loss_term
-from cdsp.networks.deeplab import NetworkOutput
+from cdsp.networks.interface import NetworkOutput
 from cdsp.settings import setting
 
 

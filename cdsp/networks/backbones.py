@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, NamedTuple, get_args
 
 import torch
 import torchvision.models as torchvision_models
 from torch import Tensor, nn
 
-BackboneName = Literal["resnet18", "resnet34", "resnet50", "resnet101", "mobilenet_v2"]
+from cdsp.networks.interface import BackboneName
+
 BACKBONES: tuple[str, ...] = get_args(BackboneName)
 
 

@@ -9,27 +9,15 @@ Shapes: B images, K classes with background, C feature channels, (H, W) pixels, 
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple, get_args
+from typing import get_args
 
 import torch
 from torch import Tensor, nn
 
 from cdsp.networks.backbones import build_backbone, convolution_block, initialise_head, resize
+from cdsp.networks.interface import NetworkOutput, SegmentorName
 
-SegmentorName = Literal["deeplabv3plus", "deeplabv2", "deeplabv2_aspp21"]
 SEGMENTORS: tuple[str, ...] = get_args(SegmentorName)
-
-
-class NetworkOutput(NamedTuple):
-    """What a segmentation network returns.
-
-    Attributes:
-        logits: (B, K, H, W), at the size of the images.
-        feature: (B, C, h, w), the backbone's last feature map, before the head: the paper's F.
-    """
-
-    logits: Tensor
-    feature: Tensor
 
 
 class AtrousSpatialPyramidPooling(nn.Module):

@@ -33,7 +33,8 @@ from cdsp.networks.checkpoint import (
     save_tensors,
     write_network,
 )
-from cdsp.networks.deeplab import NetworkOutput, build_segmentor
+from cdsp.networks.deeplab import build_segmentor
+from cdsp.networks.interface import NetworkOutput
 from cdsp.optimizers import build_optimizer
 from cdsp.progress import progress_options
 from cdsp.sampling import EpochSampler

@@ -8,7 +8,7 @@ from torch import nn
 from cdsp.augmentation import IMAGENET_MEAN, IMAGENET_STD
 from cdsp.config import EvaluationSettings
 from cdsp.inference import predict_probabilities, window_positions
-from cdsp.networks.deeplab import NetworkOutput
+from cdsp.networks.interface import NetworkOutput
 
 CPU = torch.device("cpu")
 WHOLE = EvaluationSettings(scales=(1.0,), long_side=0, window=0)

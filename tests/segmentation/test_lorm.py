@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from cdsp.losses.lorm import LoRM, subsample
-from cdsp.networks.deeplab import NetworkOutput
+from cdsp.networks.interface import NetworkOutput
 
 MASKS = ("attended", "rectified", "literal")
 REDUCTIONS = ("mean", "nonzero")

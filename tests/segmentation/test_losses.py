@@ -7,7 +7,7 @@ import torch
 from cdsp.losses import LOSS_TERMS, MAPS
 from cdsp.losses.cross_entropy import labelled_cross_entropy
 from cdsp.losses.distance_entropy import distance_entropy
-from cdsp.networks.deeplab import NetworkOutput
+from cdsp.networks.interface import NetworkOutput
 
 BATCH, CLASSES, HEIGHT, WIDTH = 2, 4, 3, 5
 PER_PIXEL_TERMS = {

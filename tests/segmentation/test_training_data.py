@@ -6,7 +6,7 @@ from cdsp.augmentation import draw_augmentation
 from cdsp.config import Method, parse_method
 from cdsp.files import IGNORE
 from cdsp.losses import LOSS_TERMS
-from cdsp.networks.deeplab import NetworkOutput
+from cdsp.networks.interface import NetworkOutput
 from cdsp.sampling import EpochSampler, epoch_batches
 from cdsp.segmentation.data import TrainingCrops, TrainingData, count_without_label
 
