@@ -140,7 +140,8 @@ def draw_heat_map(table: pd.DataFrame) -> Figure:
     norm = Normalize(min(row.mean for row in rows), max(row.mean for row in rows))
     lines = -(-len(maps) // min(4, max(1, 12 // len(xs))))
     columns = -(-len(maps) // lines)
-    width, height = 0.8 + 0.55 * len(xs), 0.9 + 0.42 * len(ys)
+    # High and wide enough for the names of the axes as well as for the cells.
+    width, height = max(2.2, 0.8 + 0.55 * len(xs)), max(2.6, 0.9 + 0.42 * len(ys))
     with style():
         figure = Figure(figsize=(columns * width + 0.9, lines * height), layout="constrained")
         axes = figure.subplots(lines, columns, squeeze=False).ravel()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -168,12 +169,12 @@ def write_table(
     options: Sequence[str] = (),
     reported: str | None = None,
 ) -> None:
-    """Write a table as CSV and, beside it, as Markdown to read and as JSON that names the runs.
+    """Write a table as CSV and, beside it, to be read, and as JSON that names the runs.
 
     Args:
         metrics: ``metrics.json`` of each run.
-        output: the CSV file; the Markdown has its name with ``.md``, the JSON with ``.json``, and
-            the table of the pseudo-labels behind the runs with ``_labels.csv``.
+        output: the CSV file; the others have its name with ``.md`` and ``.html`` to be read,
+            ``.json`` for the runs, and ``_labels.csv`` for the pseudo-labels behind them.
         quality: what was measured of the pseudo-labels.
         options: of loss terms, such as "lorm.weight"; each becomes a column.
         reported: the paper's table whose numbers follow the measured rows, in columns of their own.
@@ -190,7 +191,9 @@ def write_table(
         others = _as_text(load_reported(reported)).assign(source="reported")
         text = pd.concat([text, others], ignore_index=True).fillna("")
         runs += [[]] * (len(text) - len(runs))
-    write_text(output.with_suffix(".md"), _markdown(text, _as_text(labels), protocols))
+    contents = _contents(text, _as_text(labels), protocols)
+    write_text(output.with_suffix(".md"), _markdown(contents))
+    write_text(output.with_suffix(".html"), _page(contents))
     rows = [
         {"row": row, "metrics": files}
         for row, files in zip(text.to_dict("records"), runs, strict=True)
@@ -218,10 +221,10 @@ def _as_text(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(columns, dtype=str)
 
 
-def _markdown(
+def _contents(
     table: pd.DataFrame, labels: pd.DataFrame, protocols: dict[str, dict[str, Any]]
-) -> str:
-    """A table, how it was measured, and the pseudo-labels behind it."""
+) -> list[pd.DataFrame | str]:
+    """What there is to read: a table, how it was measured, and the pseudo-labels behind it."""
     spread = table["miou_std"].where(table["miou_std"] == "", " ± " + table["miou_std"])
     shown = table.drop(columns="miou_std").assign(miou_mean=table["miou_mean"] + spread)
     words = {
@@ -229,24 +232,46 @@ def _markdown(
         "pseudo_label_miou": "pseudo-labels' own mIoU (%)",
         "feature_variance": "feature variance",
     }
-    lines = [_markdown_table(shown, words), ""]
-    lines.append("mIoU on the validation images: mean ± standard deviation over the seeds.")
+    contents: list[pd.DataFrame | str] = [
+        _without_empty_columns(shown).rename(columns=words),
+        "mIoU on the validation images: mean ± standard deviation over the seeds.",
+    ]
     for name, settings in protocols.items():
         text = ", ".join(f"{key} {value}" for key, value in settings.items())
-        lines.append(f"Protocol '{name}': {text}.")
+        contents.append(f"Protocol '{name}': {text}.")
     if len(labels):
         words = {"miou": "mIoU (%)", "precision": "precision (%)", "coverage": "coverage (%)"}
         words["held_out_accuracy"] = "held-out strokes right (%)"
-        lines += ["", _markdown_table(labels, words), ""]
-        lines.append(
+        contents += [
+            _without_empty_columns(labels).rename(columns=words),
             "The pseudo-labels on the training images, against masks that they have not seen. "
             "Held-out strokes are the pixels that the full scribbles label and the degraded ones "
-            "do not."
-        )
-    return "\n".join(lines) + "\n"
+            "do not.",
+        ]
+    return contents
 
 
-def _markdown_table(table: pd.DataFrame, words: dict[str, str]) -> str:
-    """A table of texts without its empty columns."""
-    kept = table.loc[:, (table != "").any()].rename(columns=words)
-    return kept.to_markdown(index=False, disable_numparse=True)
+def _without_empty_columns(table: pd.DataFrame) -> pd.DataFrame:
+    return table.loc[:, (table != "").any()]
+
+
+def _markdown(contents: Sequence[pd.DataFrame | str]) -> str:
+    parts = [
+        part if isinstance(part, str) else part.to_markdown(index=False, disable_numparse=True)
+        for part in contents
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _page(contents: Sequence[pd.DataFrame | str]) -> str:
+    """The same as an HTML page, which the report shows."""
+    parts = [
+        f"<p>{html.escape(part)}</p>" if isinstance(part, str) else part.to_html(index=False)
+        for part in contents
+    ]
+    style = (
+        "body { font-family: sans-serif; font-size: 14px } table { border-collapse: collapse } "
+        "th, td { border: 1px solid #ccc; padding: 4px 8px; text-align: left }"
+    )
+    head = f'<!doctype html>\n<meta charset="utf-8">\n<style>{style}</style>\n'
+    return head + "\n".join(parts) + "\n"

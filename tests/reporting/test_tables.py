@@ -1,5 +1,7 @@
 import csv
+import html
 import json
+import re
 import statistics
 
 import pytest
@@ -151,6 +153,10 @@ def test_csv_and_markdown_say_the_same(metrics, tmp_path):
         for key in (*COLUMNS, "num_seeds", "source"):
             assert one[key] == other[key]
     assert "feature variance" not in shown[0]  # nothing is known of it
+    page = (tmp_path / "tables" / "table1.html").read_text()
+    cells = [html.unescape(cell) for cell in re.findall(r"<t[hd]>(.*)</t[hd]>", page)]
+    expected = [*shown[0], *(value for row in shown for value in row.values())]
+    assert cells[: len(expected)] == expected
     assert "mean ± standard deviation over the seeds" in text
     assert "Protocol 'quick': scales [1.0], window 0, classes []." in text
     assert "Protocol 'paper': scales [1.0], window 465, classes []." in text
@@ -290,6 +296,6 @@ def test_the_same_runs_give_the_same_bytes(metrics, tmp_path):
     runs = [metrics(0.5), metrics(0.6, seed=1), metrics(0.7, method="other")]
     for name in ("one", "two"):
         write_table(runs, tmp_path / name / "table.csv")
-    for name in ("table.csv", "table.md", "table.json", "table_labels.csv"):
+    for name in ("table.csv", "table.md", "table.html", "table.json", "table_labels.csv"):
         one, two = (tmp_path / folder / name for folder in ("one", "two"))
         assert one.read_bytes() == two.read_bytes()

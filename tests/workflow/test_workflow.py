@@ -374,7 +374,13 @@ def test_the_report_holds_every_table_and_figure(project, tmp_path):
     with zipfile.ZipFile(tmp_path / "report.zip") as archive:
         names = {Path(name).name for name in archive.namelist()}
         page = archive.read("report/report.html").decode()
-    expected = {"table1.csv", "table1_labels.csv", "table1_panel.png", "table1_training.svg"}
+    expected = {
+        "table1.csv",
+        "table1.html",
+        "table1_labels.csv",
+        "table1_panel.png",
+        "table1_training.svg",
+    }
     assert expected <= names
     assert "cdsp reporting explain results/table1.csv" in page  # the caption
     # It opens from a file: nothing is fetched from elsewhere.

@@ -1,6 +1,6 @@
 """Stage reporting: tables, figures and what the report says of them.
 
-From the metrics of all runs of a table into results/<dataset>/<table>.{csv,md,json},
+From the metrics of all runs of a table into results/<dataset>/<table>.{csv,md,html,json},
 <table>_labels.csv and <table>_<figure>.{png,svg}; for the configured data set, into results/ and
 into Snakemake's report.
 """
@@ -13,6 +13,7 @@ rule reporting_table:
     output:
         csv=f"{STAGES}/{{table}}.csv",
         markdown=f"{STAGES}/{{table}}.md",
+        page=f"{STAGES}/{{table}}.html",
         runs=f"{STAGES}/{{table}}.json",
         labels=f"{STAGES}/{{table}}_labels.csv",
     log:
@@ -126,7 +127,7 @@ for table in CONFIG.tables:
         input:
             expand(
                 f"{STAGES}/{table}{{ending}}",
-                ending=[".csv", ".md", ".json", "_labels.csv"],
+                ending=[".csv", ".md", ".html", ".json", "_labels.csv"],
             ),
             figure_files(table, STAGES),
         output:
@@ -137,6 +138,12 @@ for table in CONFIG.tables:
                 labels={"content": "table", "format": "csv"},
             ),
             f"results/{table}.md",
+            report(
+                f"results/{table}.html",
+                caption="../report/table.rst",
+                category=table,
+                labels={"content": "table", "format": "page"},
+            ),
             f"results/{table}.json",
             report(
                 f"results/{table}_labels.csv",
