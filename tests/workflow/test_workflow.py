@@ -495,6 +495,7 @@ def change_the_protocol(configuration: dict[str, Any]) -> None:
         (
             add_a_seed,
             REPORTING
+            | DISTANCES
             | {("segmentation", "full_supervision", NETWORK, "none", "none", "1")}
             | {("evaluation", "full_supervision", NETWORK, "none", "none", "1", "quick")},
         ),
