@@ -76,7 +76,7 @@ def test_metrics_are_those_of_the_predictions(tiny_data, evaluated, expected_pre
     assert metrics["pixel_accuracy"] == pytest.approx((truth == found).mean())
 
 
-def test_the_file_says_what_was_measured_and_how(tiny_data, evaluated):
+def test_the_file_says_what_was_measured_and_how(tiny_data, tiny_weights, evaluated):
     folder, metrics, _ = evaluated
     assert sorted(path.name for path in (folder / "quick").iterdir()) == [
         "confusion.npy",
@@ -84,7 +84,8 @@ def test_the_file_says_what_was_measured_and_how(tiny_data, evaluated):
     ]
     read = json.loads((folder / "quick" / "metrics.json").read_text())
     assert read == json.loads(json.dumps(metrics))
-    assert (read["format"], read["version"], read["protocol"]) == ("cdsp-metrics", 1, "quick")
+    assert (read["format"], read["version"], read["protocol"]) == ("cdsp-metrics", 2, "quick")
+    assert read["weights"] == str(tiny_weights)
     assert read["name"] == {"dataset": "tiny", "method": "scribble_only", "seed": 0}
     assert read["protocol_settings"]["scales"] == [1.0, 1.5]
     assert read["protocol_settings"]["window"] == 33

@@ -36,8 +36,8 @@ rule reporting_plot:
     input:
         rules.reporting_table.output.csv,
     output:
-        f"{STAGES}/{{table}}_{{plot}}.png",
-        f"{STAGES}/{{table}}_{{plot}}.svg",
+        png=f"{STAGES}/{{table}}_{{plot}}.png",
+        svg=f"{STAGES}/{{table}}_{{plot}}.svg",
     log:
         f"{STAGES}/logs/reporting_plot/{{table}}_{{plot}}.log",
     wildcard_constraints:
@@ -45,7 +45,7 @@ rule reporting_plot:
     conda:
         "../../envs/cdsp.yaml"
     shell:
-        "cdsp reporting plot {wildcards.plot} {input} --output {output[0]} > {log} 2>&1"
+        "cdsp reporting plot {wildcards.plot} {input} --output {output.png} > {log} 2>&1"
 
 
 rule reporting_runs:
@@ -53,8 +53,8 @@ rule reporting_runs:
     input:
         first_metrics,
     output:
-        f"{STAGES}/{{table}}_{{plot}}.png",
-        f"{STAGES}/{{table}}_{{plot}}.svg",
+        png=f"{STAGES}/{{table}}_{{plot}}.png",
+        svg=f"{STAGES}/{{table}}_{{plot}}.svg",
     log:
         f"{STAGES}/logs/reporting_runs/{{table}}_{{plot}}.log",
     wildcard_constraints:
@@ -64,7 +64,7 @@ rule reporting_runs:
     params:
         metrics=first_metrics,  # here for their order
     shell:
-        "cdsp reporting runs {wildcards.plot} {params.metrics} --output {output[0]} > {log} 2>&1"
+        "cdsp reporting runs {wildcards.plot} {params.metrics} --output {output.png} > {log} 2>&1"
 
 
 rule reporting_panel:
@@ -102,8 +102,8 @@ rule reporting_distance_maps:
         dataset=rules.dataset.output,
         stores=lambda wildcards: list(distance_map_stores(wildcards).values()),
     output:
-        f"{STAGES}/{{table}}_distance_maps.png",
-        f"{STAGES}/{{table}}_distance_maps.svg",
+        png=f"{STAGES}/{{table}}_distance_maps.png",
+        svg=f"{STAGES}/{{table}}_distance_maps.svg",
     log:
         f"{STAGES}/logs/reporting_distance_maps/{{table}}.log",
     conda:
@@ -115,7 +115,7 @@ rule reporting_distance_maps:
         number=CONFIG.panel_images,
     shell:
         "cdsp reporting distance_maps --dataset {input.dataset} {params.stores} {params.exponents}"
-        " --num-images {params.number} --output {output[0]} > {log} 2>&1"
+        " --num-images {params.number} --output {output.png} > {log} 2>&1"
 
 
 # One rule for each table: its figures are its own, so that a wildcard could not name them.
