@@ -396,7 +396,7 @@ def pseudo_labels_corrupt(
     dataset: DatasetOption,
     output: OutputFile,
     recipe: Annotated[str, typer.Option(help="Name of the recipe.")],
-    scribbles_name: Annotated[
+    scribbles: Annotated[
         str, typer.Option(help="Name of the scribbles used beside them.")
     ] = "full",
     settings: SettingsOption = "{}",
@@ -407,7 +407,7 @@ def pseudo_labels_corrupt(
     from cdsp.pseudo_labels.corruption import corrupt_masks
 
     parsed = _settings(CorruptionSettings, settings)
-    corrupt_masks(read_dataset(dataset), scribbles_name, parsed, output, recipe=recipe)
+    corrupt_masks(read_dataset(dataset), scribbles, parsed, output, recipe=recipe)
 
 
 @pseudo_labels_app.command("measure")

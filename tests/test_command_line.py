@@ -113,7 +113,7 @@ def test_stages_follow_one_another_by_hand(tmp_path):
 def test_masks_are_corrupted_by_hand(tiny_data, tmp_path):
     dataset = ["--dataset", tiny_data.dataset.root / "dataset.json"]
     labels, quality = tmp_path / "labels.h5", tmp_path / "quality.json"
-    options = ["--recipe", "worse", "--scribbles-name", "full", "--output", labels]
+    options = ["--recipe", "worse", "--scribbles", "full", "--output", labels]
     settings = ["--settings", "{displacement: 3, lost: 0.2}"]
     assert run("pseudo_labels", "corrupt", *dataset, *options, *settings).exit_code == 0
     store = LabelStore(labels, "pseudo_labels")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from run_name import NAME
 from typer.testing import CliRunner
 
 from cdsp import cli
@@ -15,15 +16,6 @@ from cdsp.reporting.explain import WIDTH, explain_rows, list_rows
 from cdsp.reporting.tables import write_table
 
 TABLE = Path("results/table1.csv")
-NAME = {
-    "dataset": "shapes",
-    "method": "cdsp",
-    "supervision": "scribbles + pseudo-labels",
-    "segmentor": "deeplabv3plus",
-    "backbone": "resnet18",
-    "scribbles": "full",
-    "pseudo_labels": "cam",
-}
 # Intersection over union by hand: 8/10 and 10/12; 5/15 twice.
 CONFUSIONS = ([[8, 2], [0, 10]], [[5, 5], [5, 5]])
 MEANS = (0.5 * (8 / 10 + 10 / 12), 5 / 15)

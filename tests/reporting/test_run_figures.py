@@ -7,21 +7,14 @@ import numpy as np
 import pytest
 from matplotlib.container import BarContainer, ErrorbarContainer
 from matplotlib.text import Text
+from run_name import NAME as RUN_NAME
 
 from cdsp.figures import save_figure
 from cdsp.files import METRICS_VERSION
 from cdsp.reporting.run_figures import draw_class_iou, draw_confusion, draw_training
 
-NAME = {
-    "dataset": "shapes",
-    "method": "cdsp",
-    "supervision": "scribbles + pseudo-labels",
-    "segmentor": "deeplabv3plus",
-    "backbone": "resnet18",
-    "scribbles": "full",
-    "pseudo_labels": "cam",
-    "seed": 0,
-}
+NAME = {**RUN_NAME, "seed": 0}
+
 IOU = {"background": 0.9, "cat": 0.5, "dog": None}
 UNDRAWN = {"learning_rate": 0.1, "images_per_second": 20.0, "seconds": 3.0}
 

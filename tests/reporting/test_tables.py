@@ -5,18 +5,9 @@ import re
 import statistics
 
 import pytest
+from run_name import NAME
 
 from cdsp.reporting.tables import COLUMNS, LABEL_COLUMNS, make_table, write_table
-
-NAME = {
-    "dataset": "shapes",
-    "method": "cdsp",
-    "supervision": "scribbles + pseudo-labels",
-    "segmentor": "deeplabv3plus",
-    "backbone": "resnet18",
-    "scribbles": "full",
-    "pseudo_labels": "cam",
-}
 
 
 @pytest.fixture

@@ -158,7 +158,7 @@ rule pseudo_labels_corrupt:
         settings=recipe_settings("corruption"),
     shell:
         "cdsp pseudo_labels corrupt --dataset {input} --recipe {wildcards.recipe}"
-        " --scribbles-name {wildcards.scribbles} --settings {params.settings:q} --output {output} > {log} 2>&1"
+        " --scribbles {wildcards.scribbles} --settings {params.settings:q} --output {output} > {log} 2>&1"
 
 
 rule pseudo_labels_measure:
