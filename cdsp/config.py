@@ -716,9 +716,23 @@ class Config:
             network=network,
             # Pseudo-labels are made from scribbles, so that their runs depend on them as well.
             scribbles=scribbles if reads & {"scribble", "pseudo_label"} else "none",
-            pseudo_labels=pseudo_labels if "pseudo_label" in reads else "none",
+            pseudo_labels=(
+                self.recipe(pseudo_labels, scribbles) if "pseudo_label" in reads else "none"
+            ),
             seed=seed,
         )
+
+    def recipe(self, name: str, scribbles: str) -> str:
+        """The recipe that stands for another on these scribbles: what is equal is made once.
+
+        Shrinking keeps a point of every stroke, and with it every class: recipes that differ in
+        `classes_from` alone differ only where strokes are dropped.
+        """
+        recipe = self.pseudo_labels[name]
+        if recipe.classes_from == "degraded" or Degradation.parse(scribbles).kind == "drop":
+            return name
+        twin = replace(recipe, classes_from="degraded")
+        return next((other for other, same in self.pseudo_labels.items() if same == twin), name)
 
 
 def _parse_source(value: Any, sources: dict[str, type], where: str) -> Any:

@@ -61,7 +61,8 @@ def draw_curves(table: pd.DataFrame) -> Figure:
     """Robustness: mIoU over the fraction of the scribbles that a degradation removed.
 
     One line for each method, combination of varied options, network and recipe, with error bars of
-    one standard deviation over the seeds. A row that reads no scribbles is a dashed line.
+    one standard deviation over the seeds. A row that reads no scribbles is a dashed line. A recipe
+    without a row of its own on full scribbles begins at that of the only recipe that has one.
 
     Args:
         table: a table as its CSV holds it; reported rows are left out.
@@ -96,7 +97,9 @@ def draw_curves(table: pd.DataFrame) -> Figure:
                 if value and value.kind not in ("full", kind)
             }
             chosen = {
-                name: [row for row in line if row.names["scribbles"] not in left_out]
+                name: _from_full(
+                    [row for row in line if row.names["scribbles"] not in left_out], rows
+                )
                 for name, line in series.items()
             }
             entries |= _draw_series(axis, chosen, ratio)
@@ -105,6 +108,20 @@ def draw_curves(table: pd.DataFrame) -> Figure:
         axes[0].set_ylabel("mIoU (%)")
         add_legend(figure, entries)
     return figure
+
+
+def _from_full(line: list[_Row], rows: Sequence[_Row]) -> list[_Row]:
+    """A line with a row of full scribbles: another recipe's, where `Config.recipe` made it once."""
+    if not line or any(row.names["scribbles"] in ("", "full") for row in line):
+        return line
+    others = [name for name in line[0].names if name not in ("scribbles", "pseudo_labels")]
+    starts = [
+        row
+        for row in rows
+        if row.names["scribbles"] == "full"
+        and all(row.names[name] == line[0].names[name] for name in others)
+    ]
+    return starts + line if len(starts) == 1 else line
 
 
 def draw_heat_map(table: pd.DataFrame) -> Figure:

@@ -452,6 +452,27 @@ def test_runs_name_only_what_their_method_reads():
     ]
 
 
+def test_recipes_that_differ_in_the_classes_alone_differ_where_strokes_are_dropped():
+    value = minimal()
+    value["pseudo_labels"]["all_classes"] = {
+        **value["pseudo_labels"]["cam"],
+        "classes_from": "full",
+    }
+    value["pseudo_labels"]["alone"] = {**WALK, "classes_from": "full"}  # no recipe to stand for it
+    value["tables"]["main"] |= {
+        "methods": ["labels"],
+        "scribbles": ["full", "shrink-1", "drop-0.5", "drop-0"],
+        "pseudo_labels": ["all_classes", "cam", "alone"],
+    }
+    runs = parse_config(value).runs("main")
+    assert [(run.scribbles, run.pseudo_labels) for run in runs] == [
+        *(("full", "cam"), ("full", "alone")),
+        *(("shrink-1", "cam"), ("shrink-1", "alone")),
+        *(("drop-0.5", "all_classes"), ("drop-0.5", "cam"), ("drop-0.5", "alone")),
+        *(("drop-0", "all_classes"), ("drop-0", "cam"), ("drop-0", "alone")),
+    ]
+
+
 def test_runs_cover_every_network_and_seed_once():
     value = changed("tables/main/networks", ["deeplabv3plus-resnet18", "deeplabv2-resnet50"])
     value["tables"]["main"]["seeds"] = [0, 1, 2]

@@ -115,6 +115,23 @@ def test_curves_have_a_line_for_each_method_on_both_axes():
     assert len({look[1] for look in looks[0]}) == len({look[2] for look in looks[0]}) == 2
 
 
+def test_a_recipe_that_is_made_only_where_it_differs_begins_at_the_one_it_equals_there():
+    dropped = [
+        {"scribbles": "drop-0.5", "miou_mean": 30.0},
+        {"scribbles": "drop-0.5", "miou_mean": 35.0, "pseudo_labels": "cam_all_classes"},
+    ]
+    kept = [{"miou_mean": 41.0}, {"scribbles": "shrink-0.5", "miou_mean": 38.0}]
+    shrink, drop = draw_curves(read_back([*dropped, *kept])).axes
+    assert [line[:2] for line in drawn_lines(shrink)] == [([0, 0.5], [41, 38])]
+    assert [line[:2] for line in drawn_lines(drop)] == [
+        ([0, 0.5], [41, 30]),
+        ([0, 0.5], [41, 35]),
+    ]
+    another = {"miou_mean": 20.0, "pseudo_labels": "walk"}
+    drop = draw_curves(read_back([*dropped, *kept, another])).axes[1]
+    assert [line[:2] for line in drawn_lines(drop)][1] == ([0.5], [35])
+
+
 def solid_lines(axis):
     return [container.lines[0] for container in axis.containers]
 

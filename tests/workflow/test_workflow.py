@@ -241,6 +241,22 @@ def test_shrunk_strokes_share_the_classifier_of_the_full_ones(tmp_path):
         assert recipes_of(jobs, rule) == degraded
 
 
+def test_labels_with_all_classes_are_made_where_strokes_are_dropped_alone(tmp_path):
+    def add_recipe(configuration: dict[str, Any]) -> None:
+        recipes = configuration["pseudo_labels"]
+        recipes["all_classes"] = {**recipes["cam"], "classes_from": "full"}
+        configuration["tables"]["table1"] |= {
+            "scribbles": ["full", "shrink-0.5", "drop-0.5"],
+            "pseudo_labels": ["cam", "all_classes"],
+            "measured_labels": ["all_classes"],
+        }
+
+    jobs = plan(tmp_path, changed(add_recipe))
+    made = {(name, "cam") for name in ("full", "shrink-0.5", "drop-0.5")}
+    for rule in ("pseudo_labels", "pseudo_labels_measure"):
+        assert recipes_of(jobs, rule) == made | {("drop-0.5", "all_classes")}
+
+
 def test_a_classifier_gets_the_scribbles_that_teach_it_and_masks_need_none(tmp_path):
     def add_recipes(configuration: dict[str, Any]) -> None:
         recipes, table = configuration["pseudo_labels"], configuration["tables"]["table1"]

@@ -297,10 +297,14 @@ def table_quality(wildcards):
     trained = (run.pseudo_labels for run in CONFIG.runs(wildcards.table))
     recipes = dict.fromkeys([*table.measured_labels, *trained])
     recipes.pop("none", None)
-    return [
-        f"{STAGES}/pseudo_labels/{scribbles}/{recipe}/quality.json"
+    labels = dict.fromkeys(
+        (scribbles, CONFIG.recipe(recipe, scribbles))
         for recipe in recipes
         for scribbles in table.scribbles
+    )
+    return [
+        f"{STAGES}/pseudo_labels/{scribbles}/{recipe}/quality.json"
+        for scribbles, recipe in labels
     ]
 
 
