@@ -403,7 +403,9 @@ def _one_run(run: EvaluatedRun, shared: Facts) -> list[str]:
     commands = {
         "Trained by": (record.environment or {}).get("command"),
         "Evaluated by": run.command,
-        "Made again, once it is removed or out of date, by": _workflow(run.path),
+        "Made again, once out of date, with the --configfile of the experiment, by": _workflow(
+            run.path
+        ),
     }
     for heading, command in commands.items():
         if command:
