@@ -23,7 +23,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 IGNORE = 255
 """The label of a pixel that is unlabelled, void or padded: it never supervises and never weighs."""
 
-QUALITY_FORMAT, QUALITY_VERSION = "cdsp-pseudo-label-quality", 2
+QUALITY_FORMAT, QUALITY_VERSION = "cdsp-pseudo-label-quality", 3
 METRICS_FORMAT, METRICS_VERSION = "cdsp-metrics", 2
 TABLE_FORMAT, TABLE_VERSION = "cdsp-table", 1
 """Formats that one stage writes and another reads."""

@@ -36,8 +36,8 @@ def measure_pseudo_labels(
         output: the JSON file to write. Fractions, null where unknown: ``class_iou`` and
             ``class_precision`` over the pixels that have a pseudo-label and a true one, their
             means over the classes that occur and ``pixel_accuracy``; ``coverage``, of the pixels
-            by pseudo-labels; ``held_out_accuracy``, the mean over classes of the held-out stroke
-            pixels that have their own class, where 255 is wrong.
+            by pseudo-labels; ``class_held_out_accuracy``, of the held-out stroke pixels of a class
+            those that have it, where 255 is wrong, and ``held_out_accuracy``, its mean.
         scribbles: store of the scribbles that the labels were made from.
         full_scribbles: store of the scribbles before they were degraded.
 
@@ -65,6 +65,7 @@ def measure_pseudo_labels(
             hidden = (seen == IGNORE) & (full != IGNORE)
             for column, chosen in enumerate((hidden, hidden & (label == full))):
                 held_out[:, column] += np.bincount(full[chosen], minlength=num_classes)
+    accuracy = _ratio(held_out[:, 1], held_out[:, 0])
     quality = {
         "format": QUALITY_FORMAT,
         "version": QUALITY_VERSION,
@@ -72,7 +73,8 @@ def measure_pseudo_labels(
         "scribbles": store.parameters["scribbles"],
         **_against_masks(confusion, dataset),
         "coverage": num_labelled / num_pixels if num_pixels else None,
-        "held_out_accuracy": _mean(_ratio(held_out[:, 1], held_out[:, 0])),
+        "held_out_accuracy": _mean(accuracy),
+        "class_held_out_accuracy": _by_class(accuracy, dataset),
     }
     write_json(output, quality)
     if quality["mean_iou"] is not None:
@@ -98,18 +100,19 @@ def _open_strokes(
 def _against_masks(confusion: np.ndarray, dataset: Dataset) -> dict[str, Any]:
     result = scores(confusion)
     precision = _ratio(np.diag(confusion), confusion.sum(axis=0))
-    by_class = {"class_iou": result.class_iou, "class_precision": precision}
     return {
         "mean_iou": _mean(result.class_iou),
         "mean_precision": _mean(precision),
         "pixel_accuracy": result.pixel_accuracy if confusion.any() else None,
-        **{
-            name: {
-                class_name: None if np.isnan(value) else float(value)
-                for class_name, value in zip(dataset.classes, values, strict=True)
-            }
-            for name, values in by_class.items()
-        },
+        "class_iou": _by_class(result.class_iou, dataset),
+        "class_precision": _by_class(precision, dataset),
+    }
+
+
+def _by_class(values: np.ndarray, dataset: Dataset) -> dict[str, float | None]:
+    return {
+        name: None if np.isnan(value) else float(value)
+        for name, value in zip(dataset.classes, values, strict=True)
     }
 
 

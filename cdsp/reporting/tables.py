@@ -134,7 +134,7 @@ def make_labels_table(quality: Sequence[Path], classes: Sequence[str] = ()) -> p
 
     Args:
         quality: what `cdsp.pseudo_labels.quality` wrote, in the order of the rows.
-        classes: the classes that mIoU and precision are averaged over; none: all that occur.
+        classes: the classes that all but the coverage is averaged over; none: all that occur.
 
     Returns:
         A data frame with scribbles, pseudo_labels and, in percent, miou, precision, coverage and
@@ -149,11 +149,11 @@ def make_labels_table(quality: Sequence[Path], classes: Sequence[str] = ()) -> p
         unknown = sorted(set(classes) - set(value["class_iou"]))
         if unknown:
             raise ValueError(f"{path}: measured without the class {unknown[0]!r}")
-        iou, precision = (
+        iou, precision, held_out = (
             pd.Series(value[name], dtype=float)[list(classes or value[name])].mean()
-            for name in ("class_iou", "class_precision")
+            for name in ("class_iou", "class_precision", "class_held_out_accuracy")
         )
-        fractions = (iou, precision, value["coverage"], value["held_out_accuracy"])
+        fractions = (iou, precision, value["coverage"], held_out)
         rows.append([value["scribbles"], value["recipe"], *fractions])
     table = pd.DataFrame(rows, columns=LABEL_COLUMNS)
     numbers = LABEL_COLUMNS[2:]

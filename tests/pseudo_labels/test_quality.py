@@ -99,9 +99,12 @@ def test_held_out_strokes_by_loops(tiny_data, labels, dropped, tmp_path):
                 total[class_id] = total.get(class_id, 0) + 1
                 right[class_id] = right.get(class_id, 0) + int(label[pixel] == class_id)
     assert len(total) > 2
-    expected = np.mean([right[class_id] / total[class_id] for class_id in total])
-    assert 0 < expected < 1
-    assert quality["held_out_accuracy"] == pytest.approx(expected)
+    expected = {class_id: right[class_id] / total[class_id] for class_id in total}
+    assert 0 < np.mean(list(expected.values())) < 1
+    assert quality["held_out_accuracy"] == pytest.approx(np.mean(list(expected.values())))
+    by_class = quality["class_held_out_accuracy"]
+    for class_id, name in enumerate(tiny_data.dataset.classes):
+        assert by_class[name] == pytest.approx(expected.get(class_id))
 
 
 def test_nothing_is_held_out_of_the_full_scribbles(tiny_data, tmp_path):

@@ -95,17 +95,20 @@ def test_damaged_metrics_are_named(metrics, tmp_path):
     assert not list(tmp_path.glob("table.*"))
 
 
+NOTHING = dict.fromkeys(("background", "cat", "dog"))
+
+
 def write_quality(path, **changes):
     """What the measurement of pseudo-labels writes."""
     content = {
         "format": "cdsp-pseudo-label-quality",
-        "version": 2,
+        "version": 3,
         "recipe": "cam",
         "scribbles": "full",
         "class_iou": {"background": 0.9, "cat": 0.0134, "dog": None},
         "class_precision": {"background": 0.9, "cat": 0.5, "dog": None},
         "coverage": 0.987,
-        "held_out_accuracy": 0.556,
+        "class_held_out_accuracy": {"background": 0.9, "cat": 0.212, "dog": None},
     }
     path.write_text(json.dumps({**content, **changes}))
     return path
@@ -120,7 +123,7 @@ def read_markdown(text):
 def test_csv_and_markdown_say_the_same(metrics, tmp_path):
     qualities = [
         write_quality(tmp_path / "cam.json", recipe="cam", scribbles="shrink-0.5"),
-        write_quality(tmp_path / "walk.json", recipe="walk", held_out_accuracy=None),
+        write_quality(tmp_path / "walk.json", recipe="walk", class_held_out_accuracy=NOTHING),
     ]
     runs = [
         metrics(0.70304, 0),
@@ -184,16 +187,18 @@ def test_pseudo_labels_are_averaged_over_the_classes_of_the_protocol(metrics, tm
         tmp_path / "quality.json",
         class_iou={"background": 0.9, "cat": 0.4, "dog": 0.1},
         class_precision={"background": 0.95, "cat": None, "dog": 0.2},
+        class_held_out_accuracy={"background": 0.8, "cat": 0.7, "dog": 0.1},
     )
     write_table([path], tmp_path / "table.csv", [quality])
     with (tmp_path / "table_labels.csv").open(newline="") as file:
         (row,) = csv.DictReader(file)
     assert (row["miou"], row["precision"]) == ("65.00", "95.00")
+    assert row["held_out_accuracy"] == "75.00"
 
 
 def test_a_measurement_of_another_version_is_refused(metrics, tmp_path):
     old = write_quality(tmp_path / "old.json", version=1)
-    with pytest.raises(ValueError, match=r"old\.json: expected format .* version 2, found"):
+    with pytest.raises(ValueError, match=r"old\.json: expected format .* version 3, found"):
         write_table([metrics(0.5)], tmp_path / "table.csv", [old])
     assert not list(tmp_path.glob("table*"))
 
