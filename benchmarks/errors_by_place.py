@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 
 from cdsp.dataset.voc_layout import read_dataset
-from cdsp.files import IGNORE, read_label
+from cdsp.io.files import IGNORE, read_label
 
 NEAR = 8  # pixels
 PLACES = ("object, far", "object, near", "background, near", "background, far")

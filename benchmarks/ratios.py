@@ -21,15 +21,16 @@ from PIL import Image
 from scipy.ndimage import distance_transform_edt
 from skimage.segmentation import random_walker
 
-from cdsp import inference, runtime
-from cdsp.augmentation import augment_image, augment_map, draw_augmentation
-from cdsp.config import EvaluationSettings
 from cdsp.dataset.shapes import draw_shape_scene
-from cdsp.distance_maps import scribble_distance_map
+from cdsp.distance_maps.compute import scribble_distance_map
+from cdsp.evaluation.settings import EvaluationSettings
+from cdsp.io.store import LabelStore, write_store
 from cdsp.metrics import confusion_matrix
+from cdsp.networks import predictor
 from cdsp.networks.deeplab import build_segmentor
 from cdsp.pseudo_labels.random_walk import build_graph, random_walk
-from cdsp.store import LabelStore, write_store
+from cdsp.training import runtime
+from cdsp.training.augmentation import augment_image, augment_map, draw_augmentation
 
 HEIGHT, WIDTH, CROP = 375, 500, 465
 ROUNDS = 7
@@ -132,8 +133,8 @@ def evaluation(image: np.ndarray, label: np.ndarray) -> None:
     device = torch.device("cpu")
 
     def predict(windows: int) -> None:
-        inference.WINDOWS_PER_BATCH = windows
-        inference.predict_probabilities(network, image, settings, device)
+        predictor.WINDOWS_PER_BATCH = windows
+        predictor.predict_probabilities(network, image, settings, device)
 
     compare("predict, sliding window", lambda: predict(4), lambda: predict(1), "window by window")
     truth = np.where(label == 255, 0, label)

@@ -8,11 +8,11 @@ from hypothesis import settings
 
 from cdsp.dataset.prepare import make_shapes
 from cdsp.dataset.voc_layout import Dataset
+from cdsp.io.store import write_store
 from cdsp.networks.checkpoint import NetworkCheckpoint, write_network
 from cdsp.networks.deeplab import build_segmentor
 from cdsp.scribbles.degrade import Degradation
-from cdsp.scribbles.labels import degrade_scribbles, simulate_scribbles
-from cdsp.store import write_store
+from cdsp.scribbles.scribble_labels import degrade_scribbles, simulate_scribbles
 
 settings.register_profile("repeatable", deadline=None, max_examples=50, derandomize=True)
 settings.load_profile("repeatable")

@@ -8,8 +8,8 @@ import typer
 from typer.testing import CliRunner
 
 from cdsp import cli
-from cdsp.files import read_label
-from cdsp.store import LabelStore
+from cdsp.io.files import read_label
+from cdsp.io.store import LabelStore
 
 STAGES = (
     "dataset",
@@ -29,11 +29,18 @@ def commands(command, path=()):
         yield from commands(inner, (*path, name))
 
 
-ALL = list(commands(typer.main.get_command(cli.app)))
+ALL = [()] + [
+    path
+    for name in cli.STAGES | cli.TOOLS
+    for path in commands(typer.main.get_command(cli.build_app(name)))
+    if path[:1] == (name,)
+]
 
 
 def run(*words):
-    return CliRunner().invoke(cli.app, [str(word) for word in words], catch_exceptions=False)
+    return CliRunner().invoke(
+        cli.build_app(str(words[0])), [str(word) for word in words], catch_exceptions=False
+    )
 
 
 def test_every_stage_has_a_command_of_its_name():
@@ -52,7 +59,7 @@ def test_every_command_explains_itself(path):
 
 def test_every_option_is_explained():
     for path in ALL:
-        command = typer.main.get_command(cli.app)
+        command = typer.main.get_command(cli.build_app(path[0] if path else None))
         for name in path:
             command = command.commands[name]
         for parameter in command.params:

@@ -6,15 +6,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cdsp.config import LabelSettings
 from cdsp.dataset.prepare import describe_folder
 from cdsp.dataset.scribblesup import VOC_CLASSES
-from cdsp.distance_maps import make_distance_maps
-from cdsp.pseudo_labels.labels import make_pseudo_labels
+from cdsp.distance_maps.compute import make_distance_maps
+from cdsp.io.store import LabelStore
+from cdsp.pseudo_labels.from_evidence import make_pseudo_labels
 from cdsp.pseudo_labels.quality import measure_pseudo_labels
+from cdsp.pseudo_labels.settings import LabelSettings
 from cdsp.scribbles.degrade import Degradation
-from cdsp.scribbles.labels import degrade_scribbles, read_image_classes, simulate_scribbles
-from cdsp.store import LabelStore
+from cdsp.scribbles.scribble_labels import degrade_scribbles, read_image_classes, simulate_scribbles
 
 FOLDER = Path(os.environ.get("CDSP_REAL_DATA", "")) / "voc_animals"
 

@@ -21,7 +21,7 @@ from xml.etree.ElementTree import Element
 
 import numpy as np
 
-from cdsp.annotations.shapes import (
+from cdsp.annotations.annotation import (
     Annotation,
     Shape,
     collected,

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from xml.etree.ElementTree import Element, ParseError, TreeBuilder, XMLParser
 
-from cdsp.annotations.shapes import MAX_BYTES
+from cdsp.annotations.annotation import MAX_BYTES
 
 _CHUNK = 2**20  # expat reads an unfinished tag again with every chunk: large chunks keep that cheap
 _DEEPEST = 32

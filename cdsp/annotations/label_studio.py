@@ -20,8 +20,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 import numpy as np
 
-from cdsp.annotations.painted import painted_strokes
-from cdsp.annotations.shapes import (
+from cdsp.annotations.annotation import (
     Annotation,
     Shape,
     collected,
@@ -33,8 +32,9 @@ from cdsp.annotations.shapes import (
     shown,
     tag,
 )
+from cdsp.annotations.painted import painted_strokes
 from cdsp.annotations.values import expect, read_items
-from cdsp.files import IGNORE
+from cdsp.io.files import IGNORE
 
 
 def read(path: Path, problems: list[str]) -> Iterator[Annotation]:

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from cdsp.annotations.shapes import (
+from cdsp.annotations.annotation import (
     Annotation,
     Shape,
     collected,

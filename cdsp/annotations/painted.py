@@ -11,8 +11,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from cdsp.annotations.shapes import MAX_PIXELS, Annotation, Shape
-from cdsp.files import IGNORE, read_label
+from cdsp.annotations.annotation import MAX_PIXELS, Annotation, Shape
+from cdsp.io.files import IGNORE, read_label
 from cdsp.scribbles.simulate import strokes_from_label
 
 _MOST_REGIONS = 1000

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from cdsp.annotations import cvat, label_studio, labelme, painted, tag_list, voc_xml
+from cdsp.annotations.annotation import Annotation, collected
 from cdsp.annotations.elements import read_elements
-from cdsp.annotations.shapes import Annotation, collected
 
 FORMATS = {
     ".xml": "ScribbleSup, PASCAL VOC boxes, CVAT for images 1.1",

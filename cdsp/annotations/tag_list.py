@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TextIO
 
-from cdsp.annotations.shapes import Annotation, collected, tag
+from cdsp.annotations.annotation import Annotation, collected, tag
 
 _LONGEST = 2**16
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TextIO, TypeVar
 
-from cdsp.annotations.shapes import MAX_BYTES, shown
+from cdsp.annotations.annotation import MAX_BYTES, shown
 
 Kind = TypeVar("Kind")
 

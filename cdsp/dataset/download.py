@@ -17,7 +17,7 @@ from urllib.error import HTTPError, URLError
 
 from tqdm import tqdm
 
-from cdsp.files import write_text
+from cdsp.io.files import write_text
 from cdsp.progress import progress_options
 
 _ATTEMPTS = 3

@@ -14,7 +14,7 @@ import numpy as np
 
 from cdsp.dataset.shapes import CLASS_NAMES, draw_shape_scene
 from cdsp.dataset.voc_layout import FORMAT, SPLITS, VERSION, Dataset, read_dataset, read_list
-from cdsp.files import (
+from cdsp.io.files import (
     atomic_path,
     check_image_id,
     check_label,

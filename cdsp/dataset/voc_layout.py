@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cdsp.files import check_image_id, class_palette, read_image, read_json, read_label
+from cdsp.io.files import check_image_id, class_palette, read_image, read_json, read_label
 
 FORMAT = "cdsp-dataset"
 VERSION = 2

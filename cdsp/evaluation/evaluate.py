@@ -12,10 +12,9 @@ import cv2
 import numpy as np
 import torch
 
-from cdsp import runtime
-from cdsp.config import EvaluationSettings
 from cdsp.dataset.voc_layout import Dataset
-from cdsp.files import (
+from cdsp.evaluation.settings import EvaluationSettings
+from cdsp.io.files import (
     METRICS_FORMAT,
     METRICS_VERSION,
     atomic_path,
@@ -25,12 +24,13 @@ from cdsp.files import (
     write_label,
     write_text,
 )
-from cdsp.inference import predict_probabilities
 from cdsp.metrics import confusion_matrix, scores
 from cdsp.networks.checkpoint import read_network
-from cdsp.overlay import overlay
+from cdsp.networks.predictor import predict_probabilities
+from cdsp.pictures.overlay import overlay
 from cdsp.progress import progress
 from cdsp.settings import nearest, settings_dict
+from cdsp.training import runtime
 
 logger = logging.getLogger(__name__)
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from cdsp.files import IGNORE
+from cdsp.io.files import IGNORE
 from cdsp.losses import LossTerm, TermOptions, at_least_float32, loss_term
 from cdsp.networks.interface import NetworkOutput
 from cdsp.settings import setting

@@ -12,7 +12,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from cdsp.files import IGNORE
+from cdsp.io.files import IGNORE
 from cdsp.losses import LossTerm, TermOptions, at_least_float32, loss_term
 from cdsp.networks.interface import NetworkOutput
 from cdsp.settings import setting

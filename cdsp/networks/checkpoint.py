@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from cdsp.files import atomic_path
+from cdsp.io.files import atomic_path
 from cdsp.networks.backbones import describe_mismatch, read_checkpoint
 from cdsp.networks.classifier import Classifier
 from cdsp.networks.deeplab import build_segmentor

@@ -15,16 +15,16 @@ import cv2
 import numpy as np
 import torch
 
-from cdsp.augmentation import normalise
-from cdsp.config import CamSettings
 from cdsp.dataset.voc_layout import Dataset
+from cdsp.io.store import write_store
 from cdsp.networks.backbones import resize
 from cdsp.networks.checkpoint import read_network
 from cdsp.networks.classifier import Classifier
 from cdsp.progress import progress
 from cdsp.pseudo_labels.classifier import check_image_classes
+from cdsp.pseudo_labels.settings import CamSettings
 from cdsp.settings import settings_dict
-from cdsp.store import write_store
+from cdsp.training.augmentation import normalise
 
 STAGE_VERSION = 1
 IMAGES_PER_BATCH = 16

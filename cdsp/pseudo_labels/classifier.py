@@ -13,19 +13,19 @@ from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 from tqdm import tqdm
 
-from cdsp.augmentation import augment_image, augment_map, draw_augmentation, normalise
-from cdsp.config import ClassifierSettings
 from cdsp.dataset.voc_layout import Dataset
-from cdsp.files import write_json
+from cdsp.io.files import write_json
+from cdsp.io.store import LabelStore
 from cdsp.losses.cross_entropy import labelled_cross_entropy
 from cdsp.networks.backbones import freeze_batch_norm, load_backbone_weights, resize
 from cdsp.networks.checkpoint import NetworkCheckpoint, write_network
 from cdsp.networks.classifier import Classifier
-from cdsp.optimizers import build_optimizer
 from cdsp.progress import progress_options
-from cdsp.sampling import EpochSampler
+from cdsp.pseudo_labels.settings import ClassifierSettings
 from cdsp.settings import settings_dict
-from cdsp.store import LabelStore
+from cdsp.training.augmentation import augment_image, augment_map, draw_augmentation, normalise
+from cdsp.training.optimizer import build_optimizer
+from cdsp.training.sampling import EpochSampler
 
 STAGE_VERSION = 1
 

@@ -14,12 +14,12 @@ import numpy as np
 from scipy.ndimage import distance_transform_edt, gaussian_filter
 from skimage.measure import label
 
-from cdsp.config import CorruptionSettings
 from cdsp.dataset.voc_layout import Dataset
-from cdsp.files import IGNORE
+from cdsp.io.files import IGNORE
+from cdsp.io.store import write_store
 from cdsp.progress import progress
+from cdsp.pseudo_labels.settings import CorruptionSettings
 from cdsp.settings import settings_dict
-from cdsp.store import write_store
 
 STAGE_VERSION = 1
 

@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from cdsp.config import EvaluationSettings
 from cdsp.dataset.voc_layout import Dataset
-from cdsp.inference import predict_probabilities
+from cdsp.evaluation.settings import EvaluationSettings
+from cdsp.io.store import write_store
 from cdsp.networks.checkpoint import read_network
+from cdsp.networks.predictor import predict_probabilities
 from cdsp.progress import progress
 from cdsp.pseudo_labels.classifier import check_image_classes
 from cdsp.settings import settings_dict
-from cdsp.store import write_store
 
 STAGE_VERSION = 1
 

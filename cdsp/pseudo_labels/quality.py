@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from cdsp.dataset.voc_layout import Dataset
-from cdsp.files import IGNORE, QUALITY_FORMAT, QUALITY_VERSION, write_json
+from cdsp.io.files import IGNORE, QUALITY_FORMAT, QUALITY_VERSION, write_json
+from cdsp.io.store import LabelStore
 from cdsp.metrics import confusion_matrix, scores
 from cdsp.progress import progress
-from cdsp.store import LabelStore
 
 logger = logging.getLogger(__name__)
 

@@ -22,7 +22,7 @@ import numpy as np
 from scipy.sparse import coo_array, diags_array
 from scipy.sparse.linalg import splu
 
-from cdsp.files import IGNORE
+from cdsp.io.files import IGNORE
 
 _SEED_STRENGTH = 100.0  # against edges of weight 1
 _WEAKEST_EDGE = 1e-4

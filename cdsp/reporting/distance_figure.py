@@ -8,11 +8,11 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from cdsp.dataset.voc_layout import Dataset, choose_images
-from cdsp.distance_maps import boundary_distance_map, scribble_distance_map
-from cdsp.figures import picture_grid
-from cdsp.files import IGNORE
-from cdsp.overlay import overlay, overlay_scribbles
-from cdsp.store import LabelStore
+from cdsp.distance_maps.compute import boundary_distance_map, scribble_distance_map
+from cdsp.io.files import IGNORE
+from cdsp.io.store import LabelStore
+from cdsp.pictures.overlay import overlay, overlay_scribbles
+from cdsp.pictures.style import picture_grid
 
 
 def draw_distance_maps(

@@ -8,16 +8,17 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from cdsp.config import EvaluationSettings, method_title
 from cdsp.dataset.voc_layout import SPLITS, Dataset, choose_images
-from cdsp.figures import picture_grid
-from cdsp.files import IGNORE, atomic_path
-from cdsp.inference import predict_probabilities
+from cdsp.evaluation.settings import EvaluationSettings
+from cdsp.io.files import IGNORE, atomic_path
+from cdsp.io.store import LabelStore
 from cdsp.networks.checkpoint import read_network
-from cdsp.overlay import overlay, overlay_scribbles
+from cdsp.networks.predictor import predict_probabilities
+from cdsp.pictures.overlay import overlay, overlay_scribbles
+from cdsp.pictures.style import picture_grid
 from cdsp.progress import progress
+from cdsp.segmentation.method import method_title
 from cdsp.settings import nearest
-from cdsp.store import LabelStore
 
 
 def draw_panel(

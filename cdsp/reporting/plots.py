@@ -18,7 +18,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from cdsp.figures import add_legend, ink, line_style, reference_style, style
+from cdsp.pictures.style import add_legend, ink, line_style, reference_style, style
 from cdsp.scribbles.degrade import Degradation
 
 NAMES = ("method", "segmentor", "backbone", "dataset", "scribbles", "pseudo_labels", "protocol")

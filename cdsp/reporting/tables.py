@@ -9,8 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from cdsp.config import method_row
-from cdsp.files import (
+from cdsp.io.files import (
     METRICS_FORMAT,
     METRICS_VERSION,
     QUALITY_FORMAT,
@@ -23,6 +22,7 @@ from cdsp.files import (
 )
 from cdsp.reporting.reported import load_reported
 from cdsp.reporting.runs import read_log
+from cdsp.segmentation.method import method_row
 
 COLUMNS = (
     "method",

@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 
 from cdsp.dataset.voc_layout import Dataset
-from cdsp.figures import picture_grid
-from cdsp.files import IGNORE, atomic_path
+from cdsp.io.files import IGNORE, atomic_path
+from cdsp.io.store import LabelStore
 from cdsp.metrics import confusion_matrix, scores
-from cdsp.overlay import overlay, overlay_scribbles
+from cdsp.pictures.overlay import overlay, overlay_scribbles
+from cdsp.pictures.style import picture_grid
 from cdsp.progress import progress
-from cdsp.store import LabelStore
 
 
 def draw_worst_labels(

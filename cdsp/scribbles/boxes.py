@@ -6,7 +6,7 @@ from math import ceil, floor
 import cv2
 import numpy as np
 
-from cdsp.files import IGNORE
+from cdsp.io.files import IGNORE
 from cdsp.scribbles.strokes import Box
 
 Window = tuple[slice, slice]  # rows, columns

@@ -16,7 +16,7 @@ from scipy.sparse.csgraph import connected_components, dijkstra, minimum_spannin
 from scipy.spatial import KDTree
 from skimage.morphology import skeletonize
 
-from cdsp.files import IGNORE
+from cdsp.io.files import IGNORE
 from cdsp.scribbles.strokes import Stroke, arc_length, cut
 
 _VOC_LONGEST_SIDE = 500

@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from cdsp.files import IGNORE, atomic_path, canonical_json, check_image_id
+from cdsp.io.files import IGNORE, atomic_path, canonical_json, check_image_id
 
 _FORMAT = "cdsp-strokes"
 _VERSION = 2

@@ -10,11 +10,11 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset as TorchDataset
 
-from cdsp.augmentation import augment_image, augment_map, draw_augmentation, normalise
-from cdsp.config import Method
 from cdsp.dataset.voc_layout import Dataset
-from cdsp.files import IGNORE
-from cdsp.store import LabelStore
+from cdsp.io.files import IGNORE
+from cdsp.io.store import LabelStore
+from cdsp.segmentation.method import Method
+from cdsp.training.augmentation import augment_image, augment_map, draw_augmentation, normalise
 
 
 @dataclass(frozen=True)

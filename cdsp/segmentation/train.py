@@ -22,9 +22,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from cdsp import runtime
-from cdsp.config import Method, SegmentationSettings
-from cdsp.files import digest, write_json, write_text
+from cdsp.io.files import digest, write_json, write_text
 from cdsp.losses import LOSS_TERMS
 from cdsp.networks.backbones import freeze_batch_norm, load_backbone_weights, read_checkpoint
 from cdsp.networks.checkpoint import (
@@ -35,11 +33,14 @@ from cdsp.networks.checkpoint import (
 )
 from cdsp.networks.deeplab import build_segmentor
 from cdsp.networks.interface import NetworkOutput
-from cdsp.optimizers import build_optimizer
 from cdsp.progress import progress_options
-from cdsp.sampling import EpochSampler
 from cdsp.segmentation.data import TrainingCrops, TrainingData, count_without_label
+from cdsp.segmentation.method import Method
+from cdsp.segmentation.settings import SegmentationSettings
 from cdsp.settings import settings_dict
+from cdsp.training import runtime
+from cdsp.training.optimizer import build_optimizer
+from cdsp.training.sampling import EpochSampler
 
 STAGE_VERSION = 1
 

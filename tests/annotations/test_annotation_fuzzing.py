@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from cdsp.annotations.shapes import MAX_PIXELS
+from cdsp.annotations.annotation import MAX_PIXELS
 
 MASK = np.zeros((test_label_studio.HEIGHT, test_label_studio.WIDTH), bool)
 MASK[3:6, 4:30] = True

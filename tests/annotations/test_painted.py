@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cdsp.files import write_label
+from cdsp.io.files import write_label
 from cdsp.scribbles.strokes import Stroke, rasterise
 
 STROKES = [

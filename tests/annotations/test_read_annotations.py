@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
+from cdsp.annotations.annotation import Shape
 from cdsp.annotations.read import annotation_files, read_annotations
-from cdsp.annotations.shapes import Shape
 
 
 def test_tag_lists(read_file):

@@ -9,7 +9,7 @@ from PIL import Image
 from cdsp.dataset.prepare import describe_folder, make_shapes
 from cdsp.dataset.shapes import CLASS_NAMES, draw_shape_scene
 from cdsp.dataset.voc_layout import read_dataset
-from cdsp.files import write_label
+from cdsp.io.files import write_label
 
 CLASSES = ("background", "cat", "dog")
 WIDTH, HEIGHT = 30, 20

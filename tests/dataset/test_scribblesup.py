@@ -11,12 +11,12 @@ from PIL import Image
 from scipy.io import savemat
 from typer.testing import CliRunner
 
-from cdsp.cli import app
+from cdsp.cli import build_app
 from cdsp.dataset import scribblesup
 from cdsp.dataset.download import Archive
 from cdsp.dataset.scribblesup import ARCHIVES, VOC_CLASSES, make_scribblesup
 from cdsp.dataset.voc_layout import read_dataset
-from cdsp.files import read_label, write_label
+from cdsp.io.files import read_label, write_label
 
 VOC, SBD = "VOCdevkit/VOC2012", "benchmark_RELEASE/dataset"
 VOC_TRAIN, VOC_VAL = ["2007_1", "2007_3"], ["2007_2", "2007_4"]
@@ -435,7 +435,9 @@ def test_the_command(tmp_path, monkeypatch, option):
         settings["archives"] = "old"
     else:
         arguments += ["--from", "old"]
-    result = CliRunner().invoke(app, [*arguments, "--settings", json.dumps(settings)])
+    result = CliRunner().invoke(
+        build_app("dataset"), [*arguments, "--settings", json.dumps(settings)]
+    )
     assert result.exit_code == 0, result.output
     ((positional, keywords),) = calls
     assert [str(value) for value in positional] == [str(tmp_path / "data"), "own", "out.json"]

@@ -7,8 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from cdsp.distance_maps import boundary_distance_map, make_distance_maps, scribble_distance_map
-from cdsp.store import LabelStore, write_store
+from cdsp.distance_maps.compute import (
+    boundary_distance_map,
+    make_distance_maps,
+    scribble_distance_map,
+)
+from cdsp.io.store import LabelStore, write_store
 
 exponents = st.integers(0, 9).map(float) | st.floats(0, 9)
 values = st.sampled_from([0, 1, 20, 254, 255])

@@ -5,12 +5,12 @@ import pytest
 import torch
 from PIL import Image
 
-from cdsp.config import EvaluationSettings
 from cdsp.dataset.prepare import describe_folder, make_shapes
 from cdsp.evaluation.evaluate import class_indices, evaluate, predict
-from cdsp.files import VOC_PALETTE, read_label
-from cdsp.inference import predict_probabilities
+from cdsp.evaluation.settings import EvaluationSettings
+from cdsp.io.files import VOC_PALETTE, read_label
 from cdsp.networks.checkpoint import read_network
+from cdsp.networks.predictor import predict_probabilities
 
 CPU = torch.device("cpu")
 QUICK = EvaluationSettings(scales=(1.0,), long_side=0, window=0)

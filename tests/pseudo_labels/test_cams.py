@@ -4,9 +4,9 @@ import pytest
 import torch
 from PIL import Image
 
-from cdsp.config import CamSettings
 from cdsp.dataset.prepare import describe_folder
-from cdsp.files import write_label
+from cdsp.io.files import write_label
+from cdsp.io.store import LabelStore
 from cdsp.networks.checkpoint import NetworkCheckpoint, write_network
 from cdsp.networks.classifier import Classifier
 from cdsp.pseudo_labels.cams import (
@@ -15,7 +15,7 @@ from cdsp.pseudo_labels.cams import (
     pixel_probabilities,
     size_batches,
 )
-from cdsp.store import LabelStore
+from cdsp.pseudo_labels.settings import CamSettings
 
 CPU = torch.device("cpu")
 NUM_CLASSES = 12

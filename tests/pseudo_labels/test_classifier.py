@@ -7,9 +7,8 @@ import pytest
 import torch
 from torch import nn
 
-from cdsp.augmentation import IMAGENET_MEAN, IMAGENET_STD, normalise
-from cdsp.config import CamSettings, ClassifierSettings, LabelSettings
-from cdsp.files import IGNORE
+from cdsp.io.files import IGNORE
+from cdsp.io.store import LabelStore
 from cdsp.networks.checkpoint import read_network
 from cdsp.networks.classifier import Classifier
 from cdsp.pseudo_labels.cams import export_cams
@@ -20,9 +19,10 @@ from cdsp.pseudo_labels.classifier import (
     classifier_loss,
     train_classifier,
 )
-from cdsp.pseudo_labels.labels import make_pseudo_labels
-from cdsp.scribbles.labels import read_image_classes
-from cdsp.store import LabelStore
+from cdsp.pseudo_labels.from_evidence import make_pseudo_labels
+from cdsp.pseudo_labels.settings import CamSettings, ClassifierSettings, LabelSettings
+from cdsp.scribbles.scribble_labels import read_image_classes
+from cdsp.training.augmentation import IMAGENET_MEAN, IMAGENET_STD, normalise
 
 SETTINGS = {
     "backbone": "resnet18",

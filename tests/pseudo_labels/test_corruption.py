@@ -6,15 +6,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from cdsp.config import CorruptionSettings
-from cdsp.files import IGNORE
+from cdsp.io.files import IGNORE
+from cdsp.io.store import LabelStore
 from cdsp.pseudo_labels.corruption import (
     corrupt_mask,
     corrupt_masks,
     displaced_pixels,
     lose_regions,
 )
-from cdsp.store import LabelStore
+from cdsp.pseudo_labels.settings import CorruptionSettings
 
 MASKS = arrays(
     np.uint8,

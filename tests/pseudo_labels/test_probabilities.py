@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 import torch
 
-from cdsp.config import EvaluationSettings
-from cdsp.inference import predict_probabilities
+from cdsp.evaluation.settings import EvaluationSettings
+from cdsp.io.store import LabelStore
 from cdsp.networks.checkpoint import read_network
+from cdsp.networks.predictor import predict_probabilities
 from cdsp.pseudo_labels import probabilities as module
 from cdsp.pseudo_labels.probabilities import export_probabilities
-from cdsp.scribbles.labels import read_image_classes
-from cdsp.store import LabelStore
+from cdsp.scribbles.scribble_labels import read_image_classes
 
 CPU = torch.device("cpu")
 PROTOCOL = EvaluationSettings(scales=(1.0,), long_side=0, window=0)

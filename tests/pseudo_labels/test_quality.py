@@ -4,12 +4,12 @@ import json
 import numpy as np
 import pytest
 
-from cdsp.files import QUALITY_FORMAT, QUALITY_VERSION, read_json
+from cdsp.io.files import QUALITY_FORMAT, QUALITY_VERSION, read_json
+from cdsp.io.store import LabelStore, write_store
 from cdsp.pseudo_labels.quality import measure_pseudo_labels
 from cdsp.reporting.tables import LABEL_COLUMNS, make_labels_table
 from cdsp.scribbles.degrade import Degradation
-from cdsp.scribbles.labels import degrade_scribbles
-from cdsp.store import LabelStore, write_store
+from cdsp.scribbles.scribble_labels import degrade_scribbles
 
 
 @pytest.fixture(scope="module")

@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 from matplotlib.text import Text
 
-from cdsp.distance_maps import make_distance_maps
-from cdsp.files import IGNORE
+from cdsp.distance_maps.compute import make_distance_maps
+from cdsp.io.files import IGNORE
+from cdsp.io.store import LabelStore, write_store
 from cdsp.reporting.distance_figure import draw_distance_maps
-from cdsp.store import LabelStore, write_store
 
 
 @pytest.fixture

@@ -7,13 +7,13 @@ import pytest
 import torch
 from PIL import Image
 
-from cdsp.config import EvaluationSettings
 from cdsp.dataset.voc_layout import choose_images
-from cdsp.distance_maps import make_distance_maps
-from cdsp.files import VOC_PALETTE
-from cdsp.overlay import overlay, overlay_scribbles
+from cdsp.distance_maps.compute import make_distance_maps
+from cdsp.evaluation.settings import EvaluationSettings
+from cdsp.io.files import VOC_PALETTE
+from cdsp.io.store import LabelStore
+from cdsp.pictures.overlay import overlay, overlay_scribbles
 from cdsp.reporting.panel import draw_panel
-from cdsp.store import LabelStore
 
 QUICK = EvaluationSettings(scales=(1.0,), long_side=0, window=0)
 

@@ -17,7 +17,15 @@ from matplotlib.patches import Rectangle
 from matplotlib.text import Annotation, Text
 from PIL import Image
 
-from cdsp.figures import add_legend, bar_style, ink, line_style, reference_style, save_figure, style
+from cdsp.pictures.style import (
+    add_legend,
+    bar_style,
+    ink,
+    line_style,
+    reference_style,
+    save_figure,
+    style,
+)
 from cdsp.reporting.plots import draw_curves, draw_heat_map, draw_label_quality, row_labels
 
 ROW = {
@@ -464,7 +472,7 @@ def test_another_process_writes_the_same_bytes(tmp_path):
 import sys
 from pathlib import Path
 import pandas as pd
-from cdsp.figures import save_figure
+from cdsp.pictures.style import save_figure
 from cdsp.reporting.plots import draw_heat_map
 save_figure(draw_heat_map(pd.read_csv(sys.argv[1])), Path(sys.argv[2]))
 """

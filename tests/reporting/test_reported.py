@@ -3,8 +3,8 @@ import math
 import pandas as pd
 import pytest
 
-from cdsp.config import REPORTED_TABLES
 from cdsp.reporting.reported import NUMBERS, REPORTED, load_reported
+from cdsp.reporting.settings import REPORTED_TABLES
 
 COLUMNS = [
     "method",

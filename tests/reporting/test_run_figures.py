@@ -9,8 +9,8 @@ from matplotlib.container import BarContainer, ErrorbarContainer
 from matplotlib.text import Text
 from run_name import NAME as RUN_NAME
 
-from cdsp.figures import save_figure
-from cdsp.files import METRICS_VERSION
+from cdsp.io.files import METRICS_VERSION
+from cdsp.pictures.style import save_figure
 from cdsp.reporting.run_figures import draw_class_iou, draw_confusion, draw_training
 
 NAME = {**RUN_NAME, "seed": 0}

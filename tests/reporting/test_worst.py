@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
+from cdsp.io.store import LabelStore, write_store
 from cdsp.metrics import confusion_matrix, scores
 from cdsp.reporting.worst import draw_worst_labels
-from cdsp.store import LabelStore, write_store
 
 
 def test_the_worst_come_first(tiny_data, tmp_path):

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cdsp.dataset.shapes import draw_shape_scene
-from cdsp.files import IGNORE
+from cdsp.io.files import IGNORE
 from cdsp.scribbles.boxes import label_from_boxes
 from cdsp.scribbles.strokes import Box
 

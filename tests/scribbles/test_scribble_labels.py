@@ -6,12 +6,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from cdsp.distance_maps import boundary_distance_map, scribble_distance_map
-from cdsp.files import IGNORE
-from cdsp.pseudo_labels.labels import calibrated_threshold
+from cdsp.distance_maps.compute import boundary_distance_map, scribble_distance_map
+from cdsp.io.files import IGNORE
+from cdsp.io.store import LabelStore
+from cdsp.pseudo_labels.from_evidence import calibrated_threshold
 from cdsp.scribbles.boxes import label_from_boxes
 from cdsp.scribbles.degrade import Degradation
-from cdsp.scribbles.labels import degrade_scribbles, read_image_classes, simulate_scribbles
+from cdsp.scribbles.scribble_labels import degrade_scribbles, read_image_classes, simulate_scribbles
 from cdsp.scribbles.strokes import (
     Box,
     ImageStrokes,
@@ -22,7 +23,6 @@ from cdsp.scribbles.strokes import (
     read_strokes,
     write_strokes,
 )
-from cdsp.store import LabelStore
 
 FILES = ["image_classes.json", "labels.h5", "strokes.jsonl"]
 

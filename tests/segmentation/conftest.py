@@ -4,13 +4,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cdsp.config import Method, SegmentationSettings, parse_method
 from cdsp.dataset.prepare import describe_folder
 from cdsp.dataset.voc_layout import Dataset
-from cdsp.distance_maps import make_distance_maps
-from cdsp.files import IGNORE
+from cdsp.distance_maps.compute import make_distance_maps
+from cdsp.io.files import IGNORE
+from cdsp.io.store import LabelStore, write_store
 from cdsp.segmentation.data import TrainingData, open_training_data
-from cdsp.store import LabelStore, write_store
+from cdsp.segmentation.method import Method, parse_method
+from cdsp.segmentation.settings import SegmentationSettings
 
 NUM_TRAIN = 8
 NUM_WITHOUT_SCRIBBLE = 2

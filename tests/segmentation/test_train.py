@@ -15,19 +15,20 @@ import numpy as np
 import pytest
 import torch
 
-from cdsp import runtime
-from cdsp.config import Method, SegmentationSettings, parse_method
-from cdsp.files import IGNORE
+from cdsp.io.files import IGNORE
 from cdsp.networks import checkpoint
 from cdsp.networks.checkpoint import read_network
 from cdsp.segmentation import train
 from cdsp.segmentation.data import TrainingData
+from cdsp.segmentation.method import Method, parse_method
+from cdsp.segmentation.settings import SegmentationSettings
 from cdsp.segmentation.train import (
     Trainer,
     learning_rate_factor,
     only_writer,
     report_unlabelled,
 )
+from cdsp.training import runtime
 
 FINISHED = {".lock", "environment.json", "log.jsonl", "settings.json", "weights.pt"}
 

@@ -2,13 +2,13 @@ import numpy as np
 import pytest
 import torch
 
-from cdsp.augmentation import draw_augmentation
-from cdsp.config import Method, parse_method
-from cdsp.files import IGNORE
+from cdsp.io.files import IGNORE
 from cdsp.losses import LOSS_TERMS
 from cdsp.networks.interface import NetworkOutput
-from cdsp.sampling import EpochSampler, epoch_batches
 from cdsp.segmentation.data import TrainingCrops, TrainingData, count_without_label
+from cdsp.segmentation.method import Method, parse_method
+from cdsp.training.augmentation import draw_augmentation
+from cdsp.training.sampling import EpochSampler, epoch_batches
 
 LABELS = ("scribble", "pseudo_label", "mask")
 DISTANCES = ("scribble_distance", "pseudo_label_distance")

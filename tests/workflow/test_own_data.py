@@ -13,11 +13,11 @@ from workflow_runner import NETWORK, ROOT, copy_workflow, planned, shared_folder
 
 from cdsp import cli
 from cdsp.dataset.shapes import CLASS_NAMES, draw_shape_scene
-from cdsp.files import IGNORE, VOC_PALETTE, write_label
-from cdsp.scribbles.labels import read_image_classes
+from cdsp.io.files import IGNORE, VOC_PALETTE, write_label
+from cdsp.io.store import LabelStore
+from cdsp.scribbles.scribble_labels import read_image_classes
 from cdsp.scribbles.simulate import simulate_strokes
 from cdsp.scribbles.strokes import rasterise
-from cdsp.store import LabelStore
 
 pytest.importorskip("snakemake")
 
@@ -139,7 +139,7 @@ def test_the_same_command_again_does_nothing(copy):
 def test_predictions_have_the_colours_of_the_configuration(project, tmp_path):
     photograph = project / "data/mine/JPEGImages/drawn0.png"
     words = ["predict", photograph, "--checkpoint", project / WEIGHTS, "--output", tmp_path]
-    result = CliRunner().invoke(cli.app, [*map(str, words), "--device", "cpu"])
+    result = CliRunner().invoke(cli.build_app(str(words[0])), [*map(str, words), "--device", "cpu"])
     assert result.exit_code == 0, result.output
     with Image.open(tmp_path / "drawn0.png") as prediction:
         palette = np.array(prediction.getpalette()).reshape(-1, 3)[: len(CLASS_NAMES)]

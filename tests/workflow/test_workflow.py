@@ -29,7 +29,8 @@ from workflow_runner import (
     snakemake,
 )
 
-from cdsp.config import method_row, parse_config
+from cdsp.experiment.config import parse_config
+from cdsp.segmentation.method import method_row
 
 pytest.importorskip("snakemake")
 

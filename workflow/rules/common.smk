@@ -8,8 +8,8 @@ import os
 import re
 import shutil
 
-from cdsp.config import Run, parse_config
-from cdsp.files import canonical_json, digest
+from cdsp.experiment.config import Run, parse_config
+from cdsp.io.files import canonical_json, digest
 from cdsp.settings import settings_dict
 
 try:

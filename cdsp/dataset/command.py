@@ -1,0 +1,81 @@
+"""`cdsp dataset`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cdsp.options import OutputFile, OutputFolder, SettingsOption, parse_option
+
+app = typer.Typer()
+
+
+@app.command("shapes")
+def dataset_shapes(
+    output: OutputFolder,
+    name: Annotated[str, typer.Option(help="As the results folder is to call it.")] = "shapes",
+    settings: SettingsOption = "{}",
+) -> None:
+    """Draw the embedded data set."""
+    from cdsp.dataset.prepare import make_shapes
+    from cdsp.dataset.settings import ShapesSettings
+    from cdsp.settings import settings_dict
+
+    make_shapes(output, name, **settings_dict(parse_option(ShapesSettings, settings)))
+
+
+@app.command("folder")
+def dataset_folder(
+    output: OutputFile,
+    name: Annotated[str, typer.Option(help="As the results folder is to call it.")],
+    settings: SettingsOption,
+) -> None:
+    """Verify a folder of your own in VOC layout, and describe it in a dataset.json."""
+    from cdsp.dataset.prepare import describe_folder
+    from cdsp.dataset.settings import FolderSettings
+
+    parsed = parse_option(FolderSettings, settings)
+    describe_folder(Path(parsed.path), name, parsed.classes, output, parsed.colours)
+
+
+@app.command("scribblesup")
+def dataset_scribblesup(
+    output: OutputFile,
+    name: Annotated[str, typer.Option(help="As the results folder is to call it.")] = "scribblesup",
+    settings: SettingsOption = "{}",
+    archives: Annotated[
+        Path | None, typer.Option("--from", help="Folder of archives downloaded before.")
+    ] = None,
+) -> None:
+    """Download and build PASCAL VOC 2012 + SBD with the strokes of ScribbleSup, or verify it."""
+    from cdsp.dataset.scribblesup import make_scribblesup
+    from cdsp.dataset.settings import ScribbleSupSettings
+
+    parsed = parse_option(ScribbleSupSettings, settings)
+    if archives is None and parsed.archives is not None:
+        archives = Path(parsed.archives)
+    make_scribblesup(Path(parsed.path), name, output, local=archives)
+
+
+@app.command("check")
+def dataset_check(
+    folder: Annotated[Path, typer.Argument(help="Folder with JPEGImages/ and what goes with it.")],
+    classes: Annotated[
+        str, typer.Option(help="Names, with commas, background first; empty: as the files say.")
+    ] = "",
+    annotations: Annotated[
+        Path | None, typer.Option(help="File or folder of annotations; Scribbles/ if left out.")
+    ] = None,
+    width: Annotated[float, typer.Option(help="Of strokes whose file does not say it.")] = 3.0,
+    picture: Annotated[Path, typer.Option(help="PNG of a few annotated images.")] = Path(
+        "check.png"
+    ),
+) -> None:
+    """Say what a folder of your own holds, what is wrong with it, and show a few images."""
+    from cdsp.tools.check import check_folder
+
+    names = tuple(name.strip() for name in classes.split(",") if name.strip())
+    if check_folder(folder, names, annotations, width=width, picture=picture):
+        raise typer.Exit(1)

@@ -1,0 +1,46 @@
+"""Where a data set comes from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from cdsp.settings import setting
+
+
+@dataclass(frozen=True)
+class ShapesSettings:
+    """The data set that the project draws itself."""
+
+    num_train: int = setting(400, "training images", minimum=1)
+    num_val: int = setting(120, "validation images", minimum=1)
+    size: int = setting(97, "side of the square images, pixels", minimum=32)
+    seed: int = setting(0, "of all random draws", minimum=0)
+
+
+@dataclass(frozen=True)
+class FolderSettings:
+    """A data set of one's own, in VOC layout."""
+
+    path: str = setting(
+        ..., "folder with JPEGImages/, SegmentationClassAug/ and ImageSets/SegmentationAug/"
+    )
+    classes: tuple[str, ...] = setting(..., "names of all classes; the first is the background")
+    colours: dict[str, tuple[int, int, int]] = setting(
+        {}, "class → red, green, blue, where VOC's colours are not wanted", minimum=0, maximum=255
+    )
+
+
+@dataclass(frozen=True)
+class ScribbleSupSettings:
+    """PASCAL VOC 2012 + SBD with the strokes of ScribbleSup, fetched where they are missing."""
+
+    path: str = setting("data/scribblesup", "folder to build it in, or of a copy made by hand")
+    archives: str | None = setting(None, "folder of archives downloaded before, used first")
+
+
+SOURCES: dict[str, type] = {
+    "shapes": ShapesSettings,
+    "folder": FolderSettings,
+    "scribblesup": ScribbleSupSettings,
+}
+"""Where a data set comes from → its settings."""

@@ -1,0 +1,1 @@
+"""The experiment: the whole configuration, its runs and what they need."""

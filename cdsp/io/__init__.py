@@ -1,0 +1,1 @@
+"""Files: their formats, atomic writing, and the label store."""

@@ -1,0 +1,97 @@
+"""Predictions of a network for one image: multi-scale, sliding window, averaged probabilities."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from cdsp.evaluation.settings import EvaluationSettings
+from cdsp.networks.backbones import resize
+from cdsp.training.augmentation import normalise
+
+WINDOWS_PER_BATCH = 4
+ALIGNMENT = 16
+"""Images are padded to sides of 16k+1 pixels, at which features and pixels align exactly."""
+
+
+def window_positions(length: int, window: int, stride: int) -> list[int]:
+    """Starts of the windows that cover ``length`` pixels; the last one ends at the end."""
+    last = max(length - window, 0)
+    return [*range(0, last, stride), last]
+
+
+def predict_probabilities(
+    network: nn.Module, image: np.ndarray, settings: EvaluationSettings, device: torch.device
+) -> Tensor:
+    """Class probabilities of an image, averaged over windows and then over scales.
+
+    Args:
+        network: a segmentation network in evaluation mode, on ``device``.
+        image: (H, W, 3) uint8 RGB.
+        settings: the protocol.
+        device: where to compute.
+
+    Returns:
+        (K, H, W) float32 on ``device``, sums to 1 over K.
+    """
+    height, width = image.shape[:2]
+    long_side = settings.long_side or max(height, width)
+    total: Tensor | None = None
+    for scale in settings.scales:
+        factor = long_side * scale / max(height, width)
+        size = max(1, round(width * factor)), max(1, round(height * factor))
+        scaled = normalise(cv2.resize(image, size, interpolation=cv2.INTER_LINEAR))
+        for flipped in (False, True) if settings.flip else (False,):
+            view = scaled[..., ::-1].copy() if flipped else scaled
+            probability = _predict_one_scale(network, torch.from_numpy(view).to(device), settings)
+            if flipped:
+                probability = probability.flip(-1)
+            probability = resize(probability[None], (height, width))[0]
+            total = probability if total is None else total + probability
+    assert total is not None
+    return total / total.sum(dim=0, keepdim=True)
+
+
+@torch.inference_mode()
+def _predict_one_scale(network: nn.Module, image: Tensor, settings: EvaluationSettings) -> Tensor:
+    """(3, H, W) normalised image → (K, H, W) probabilities, averaged over windows."""
+    height, width = image.shape[-2:]
+    if settings.window == 0:
+        padded_size = tuple(-(-(side - 1) // ALIGNMENT) * ALIGNMENT + 1 for side in (height, width))
+        return _softmax(network, _pad(image, padded_size)[None])[0, :, :height, :width]
+
+    window = settings.window
+    padded = _pad(image, (max(height, window), max(width, window)))
+    total, count = None, torch.zeros(padded.shape[-2:], device=image.device)
+    for batch in _batches(padded, window, settings.stride):
+        views = torch.stack([padded[:, y : y + window, x : x + window] for y, x in batch])
+        probability = _softmax(network, views)
+        if total is None:
+            total = probability.new_zeros(probability.shape[1], *padded.shape[-2:])
+        for (y, x), part in zip(batch, probability, strict=True):
+            total[:, y : y + window, x : x + window] += part
+            count[y : y + window, x : x + window] += 1
+    assert total is not None
+    return (total / count)[:, :height, :width]
+
+
+def _batches(image: Tensor, window: int, stride: int) -> Iterator[list[tuple[int, int]]]:
+    rows, columns = (window_positions(side, window, stride) for side in image.shape[-2:])
+    corners = [(y, x) for y in rows for x in columns]
+    for start in range(0, len(corners), WINDOWS_PER_BATCH):
+        yield corners[start : start + WINDOWS_PER_BATCH]
+
+
+def _softmax(network: nn.Module, images: Tensor) -> Tensor:
+    images = images.contiguous(memory_format=torch.channels_last)
+    return network(images).logits.float().softmax(dim=1)
+
+
+def _pad(image: Tensor, size: tuple[int, ...]) -> Tensor:
+    """Pad (3, H, W) below and to the right with 0, the mean colour after normalisation."""
+    bottom, right = size[0] - image.shape[-2], size[1] - image.shape[-1]
+    return nn.functional.pad(image, (0, right, 0, bottom))

@@ -1,0 +1,1 @@
+"""What is drawn: overlays on photographs, and the style of figures."""

@@ -1,0 +1,59 @@
+"""Pseudo-labels made elsewhere (SEAM, AFA, BMP…): a folder of index PNGs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from cdsp.dataset.voc_layout import Dataset
+from cdsp.io.files import check_label, problem_list, read_label
+from cdsp.io.store import write_store
+from cdsp.progress import progress
+
+STAGE_VERSION = 1
+
+
+def import_pseudo_labels(
+    folder: Path, dataset: Dataset, scribbles: str, output: Path, *, recipe: str
+) -> None:
+    """Take pseudo-labels made elsewhere: a folder with ``<id>.png`` for every training image.
+
+    Args:
+        folder: of index PNGs, 0..K-1 and 255.
+        dataset: the training images.
+        scribbles: name of the scribbles that the runs on them use.
+        output: the store to write.
+        recipe: the name of the recipe, kept in the store.
+
+    Raises:
+        ValueError: listing every file that is missing, broken, of another size or with values that
+            are no class.
+    """
+    if not folder.is_dir():
+        raise ValueError(f"{folder}: no such folder of pseudo-labels")
+    ids = dataset.splits["train"]
+
+    def read(image_id: str) -> np.ndarray:
+        path = folder / f"{image_id}.png"
+        label = read_label(path)
+        if label.shape != dataset.size(image_id):
+            raise ValueError(f"{path}: shape {label.shape}, its image {dataset.size(image_id)}")
+        check_label(label, len(dataset.classes), str(path))
+        return label
+
+    problems = []
+    for image_id in progress(ids, "checking pseudo-labels"):
+        try:
+            read(image_id)
+        except ValueError as error:
+            problems.append(str(error))
+    if problems:
+        raise ValueError(problem_list(str(folder), problems))
+    write_store(
+        output,
+        ((image_id, read(image_id), {}) for image_id in ids),
+        kind="pseudo_labels",
+        parameters={"recipe": recipe, "scribbles": scribbles, "version": STAGE_VERSION},
+        sources={"dataset": dataset.digest},
+    )

@@ -1,0 +1,180 @@
+"""A recipe of pseudo-labels and its parts: classifier, class activation maps, labels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from cdsp.networks.interface import BackboneName
+from cdsp.settings import setting
+from cdsp.training.optimizer import OptimizerName
+
+
+@dataclass(frozen=True)
+class ClassifierSettings:
+    """The multi-label classifier; the defaults are the usual recipe for CAMs."""
+
+    backbone: BackboneName = setting("resnet50", "network")
+    backbone_weights: str = setting("imagenet", "'imagenet', 'none' or the path of a state dict")
+    output_stride: Literal[8, 16] = setting(16, "pixels per feature")
+    frozen_batch_norm: bool = setting(False, "keep the running statistics of the loaded weights")
+    epochs: int = setting(5, "passes over the training images", minimum=1)
+    batch_size: int = setting(16, "images", minimum=1)
+    crop_size: int = setting(513, "side of the training crop, pixels; use 8k+1", minimum=17)
+    long_side: tuple[int, int] = setting(
+        (320, 640), "range of the image's longer side after scaling, pixels", minimum=16
+    )
+    optimizer: OptimizerName = setting("sgd", "AdamW learns sooner from random weights")
+    learning_rate: float = setting(0.1, "at the start; falls as a polynomial", minimum=0)
+    head_factor: float = setting(10.0, "learning rate of the head ÷ the backbone's", minimum=0)
+    weight_decay: float = setting(1e-4, "of the optimizer", minimum=0)
+    class_balance: bool = setting(
+        False,
+        "weigh the presence of a class by the images without it ÷ those with it, 1/20 to 20",
+    )
+    stroke_weight: float = setting(
+        0.0,
+        "of the cross-entropy at scribble pixels, for which the maps get a channel of the "
+        "background; 0 = off, the image-level classes alone. Wants adamw and a rate near 0.0003; "
+        "SGD at 0.02 did not converge on photographs",
+        minimum=0,
+    )
+    cpu_threads: int = setting(1, "of PyTorch on a CPU; another number, other roundings", minimum=1)
+    seed: int = setting(0, "of weights, order and augmentation", minimum=0)
+
+    def __post_init__(self) -> None:
+        """Check the range of sizes.
+
+        Raises:
+            ValueError: it ends before it starts.
+        """
+        if self.long_side[0] > self.long_side[1]:
+            raise ValueError(f"long_side {list(self.long_side)}: expected [smallest, largest]")
+
+
+@dataclass(frozen=True)
+class CamSettings:
+    """How class activation maps are exported."""
+
+    scales: tuple[float, ...] = setting(
+        (1.0, 0.5, 1.5, 2.0), "image scales whose maps are summed", minimum=0.1, maximum=8
+    )
+    flip: bool = setting(True, "add the mirrored image's maps")
+
+    def __post_init__(self) -> None:
+        """Check that there is a map to export.
+
+        Raises:
+            ValueError: no scale.
+        """
+        if not self.scales:
+            raise ValueError("scales []: expected at least one, such as [1]")
+
+
+@dataclass(frozen=True)
+class LabelSettings:
+    """How strokes and other evidence become pseudo-labels."""
+
+    background: Literal["constant", "power", "calibrated"] = setting(
+        "constant",
+        "background score beside CAMs: a constant threshold, (1 - max CAM)^power, or the "
+        "threshold that best separates each image's own foreground from background scribbles",
+    )
+    threshold: float = setting(
+        0.2, "the constant, and where an image cannot be calibrated", minimum=0, maximum=1
+    )
+    power: float = setting(4.0, "α of (1 - max CAM)^α", minimum=0)
+    refinement: Literal["none", "random_walk"] = setting(
+        "none", "each pixel by itself, or strokes spread by a random walk on superpixels"
+    )
+    superpixel_spacing: float = setting(10.0, "of the random walk's superpixels, pixels", minimum=1)
+    colour_scale: float = setting(
+        15.0,
+        "difference of colours (8-bit Lab) that weakens an edge of the random walk to exp(-1/2)",
+        minimum=0.1,
+    )
+    prior_weight: float = setting(
+        0.01, "γ of the random walk: rate at which the evidence catches the walker", minimum=0
+    )
+    uncertain_band: float = setting(
+        0.0, "255 where the two highest scores differ by less", minimum=0, maximum=1
+    )
+    unstroked: Literal["keep", "ignore"] = setting(
+        "keep", "object regions that no stroke of their class touches: keep them, or 255"
+    )
+    write_scribbles: bool = setting(False, "write the scribbles into the pseudo-labels")
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkEvidence:
+    """A trained segmentation network whose predictions are the evidence of pseudo-labels."""
+
+    method: str = setting(..., "row of `methods` that trained it")
+    network: str = setting(..., "<segmentor>-<backbone>")
+    pseudo_labels: str = setting("none", "recipe that it was trained on; none: on strokes alone")
+    seed: int = setting(0, "of its run", minimum=0)
+    protocol: str = setting(..., "protocol of `evaluation` that its predictions follow")
+
+
+@dataclass(frozen=True)
+class CorruptionSettings:
+    """Labels of chosen quality, from the training masks: only for studying what quality brings."""
+
+    displacement: float = setting(
+        0.0,
+        "by which boundaries are off: root mean square length of the random field by which the "
+        "mask is resampled, pixels",
+        minimum=0,
+        maximum=500,
+    )
+    smoothness: float = setting(
+        8.0, "σ of the Gaussian that smooths the field, pixels", minimum=0, maximum=100
+    )
+    lost: float = setting(
+        0.0,
+        "probability that a connected region of an object class is background",
+        minimum=0,
+        maximum=1,
+    )
+    seed: int = setting(0, "of all random draws", minimum=0)
+
+
+@dataclass(frozen=True)
+class PseudoLabelSettings:
+    """A recipe of pseudo-labels: evidence and labels made from it; or labels made elsewhere."""
+
+    evidence: Literal["cams", "network", "strokes", "masks"] = setting(
+        "cams",
+        "what tells the classes apart: CAMs, a trained network, or the strokes alone; or masks, "
+        "the training masks corrupted, only for studying what the quality of labels brings",
+    )
+    classifier: ClassifierSettings = setting(ClassifierSettings(), "the multi-label classifier")
+    cams: CamSettings = setting(CamSettings(), "class activation maps")
+    network: NetworkEvidence | None = setting(None, "the network, where it is the evidence")
+    corruption: CorruptionSettings | None = setting(
+        None, "of the masks, where they are the evidence; then nothing but this counts"
+    )
+    labels: LabelSettings = setting(LabelSettings(), "from evidence to labels")
+    classes_from: Literal["degraded", "full"] = setting(
+        "degraded", "image-level classes: of the scribbles that remain, or of the full ones"
+    )
+    folder: str | None = setting(
+        None, "folder of index PNGs made elsewhere (SEAM, AFA, BMP…); replaces all of the above"
+    )
+
+    def __post_init__(self) -> None:
+        """Check what one setting says of another.
+
+        Raises:
+            ValueError: no network or corruption for its evidence, or strokes alone without a random
+                walk.
+        """
+        if (self.evidence == "network") != (self.network is not None):
+            raise ValueError("'evidence: network' and the key 'network' go together; give both")
+        if (self.evidence == "masks") != (self.corruption is not None):
+            raise ValueError("'evidence: masks' and the key 'corruption' go together; give both")
+        if self.evidence == "strokes" and self.labels.refinement == "none":
+            raise ValueError(
+                "evidence 'strokes' says nothing between the strokes; "
+                "set labels.refinement: random_walk"
+            )

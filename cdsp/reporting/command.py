@@ -1,0 +1,183 @@
+"""`cdsp reporting`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cdsp.options import DatasetOption, DeviceOption, OutputFile, parse_option
+
+app = typer.Typer()
+
+
+@app.command("table")
+def reporting_table(
+    metrics: Annotated[list[Path], typer.Argument(help="metrics.json of each run.")],
+    output: OutputFile,
+    quality: Annotated[
+        list[Path] | None, typer.Option(help="Measured pseudo-labels to mention below it.")
+    ] = None,
+    option: Annotated[
+        list[str] | None, typer.Option(help="Option of a loss term to show: lorm.weight.")
+    ] = None,
+    reported: Annotated[
+        str | None, typer.Option(help="The paper's table1, table2 or table3, to stand beside.")
+    ] = None,
+) -> None:
+    """Write a table as CSV, and as Markdown and JSON beside it."""
+    from cdsp.reporting.tables import write_table
+
+    write_table(metrics, output, quality or (), options=option or (), reported=reported)
+
+
+@app.command("plot")
+def reporting_plot(
+    figure: Annotated[str, typer.Argument(help="curves, heat_map or label_quality.")],
+    table: Annotated[Path, typer.Argument(help="CSV file of a table.")],
+    output: OutputFile,
+) -> None:
+    """Draw a table, as PNG and SVG."""
+    from cdsp.pictures.style import save_figure
+    from cdsp.reporting.plots import PLOTS
+    from cdsp.reporting.tables import read_table
+    from cdsp.settings import nearest
+
+    if figure not in PLOTS:
+        raise ValueError(f"unknown figure {figure!r}{nearest(figure, PLOTS)}")
+    save_figure(PLOTS[figure](read_table(table)), output)
+
+
+@app.command("runs")
+def reporting_runs(
+    figure: Annotated[str, typer.Argument(help="training, class_iou or confusion.")],
+    metrics: Annotated[list[Path], typer.Argument(help="metrics.json of each run.")],
+    output: OutputFile,
+) -> None:
+    """Draw what runs logged or confused, as PNG and SVG."""
+    from cdsp.pictures.style import save_figure
+    from cdsp.reporting.run_figures import RUN_FIGURES
+    from cdsp.settings import nearest
+
+    if figure not in RUN_FIGURES:
+        raise ValueError(f"unknown figure {figure!r}{nearest(figure, RUN_FIGURES)}")
+    save_figure(RUN_FIGURES[figure](metrics), output)
+
+
+@app.command("distance_maps")
+def reporting_distance_maps(
+    dataset: DatasetOption,
+    scribbles: Annotated[Path, typer.Option(help="Store of scribble labels.")],
+    pseudo_labels: Annotated[Path, typer.Option(help="Store of pseudo-labels.")],
+    output: OutputFile,
+    scribble_exponent: Annotated[
+        list[float] | None, typer.Option(help="λ of the scribble distance (Eq. 14).")
+    ] = None,
+    pseudo_label_exponent: Annotated[
+        list[float] | None, typer.Option(help="λ of the pseudo-label distance (Eq. 16).")
+    ] = None,
+    num_images: Annotated[int, typer.Option(min=1, help="Rows.")] = 6,
+) -> None:
+    """Draw the distance maps of a few training images under several λ, as PNG and SVG."""
+    from cdsp.dataset.voc_layout import read_dataset
+    from cdsp.io.store import LabelStore
+    from cdsp.pictures.style import save_figure
+    from cdsp.reporting.distance_figure import draw_distance_maps
+
+    figure = draw_distance_maps(
+        read_dataset(dataset),
+        LabelStore(scribbles, "scribbles"),
+        LabelStore(pseudo_labels, "pseudo_labels"),
+        scribble_exponent or (),
+        pseudo_label_exponent or (),
+        num_images,
+    )
+    save_figure(figure, output)
+
+
+@app.command("explain")
+def reporting_explain(
+    table: Annotated[Path, typer.Argument(help="CSV file of a table.")],
+    row: Annotated[
+        str | None,
+        typer.Argument(help="Number of a row, or a method; left out: a list of the rows."),
+    ] = None,
+) -> None:
+    """Say where a table's numbers come from, and check them against the runs as they are now."""
+    from cdsp.tools.explain import explain_rows, list_rows
+
+    if row is None:
+        typer.echo(list_rows(table))
+        return
+    explanation = explain_rows(table, row)
+    typer.echo(explanation.text)
+    if not explanation.confirmed:
+        raise typer.Exit(1)
+
+
+@app.command("panel")
+def reporting_panel(
+    weights: Annotated[list[Path], typer.Argument(help="weights.pt of the runs to compare.")],
+    dataset: DatasetOption,
+    output: OutputFile,
+    split: Annotated[
+        str, typer.Option(help="train, or val: images that no run has seen.")
+    ] = "train",
+    scribbles: Annotated[Path | None, typer.Option(help="Store.")] = None,
+    pseudo_labels: Annotated[Path | None, typer.Option(help="Store.")] = None,
+    scribble_distances: Annotated[Path | None, typer.Option(help="Store.")] = None,
+    pseudo_label_distances: Annotated[Path | None, typer.Option(help="Store.")] = None,
+    num_images: Annotated[int, typer.Option(min=1, help="Rows.")] = 6,
+    settings: Annotated[
+        str, typer.Option("--settings", help="Protocol; see `cdsp settings evaluation`.")
+    ] = "{scales: [1], long_side: 0, window: 0}",
+    device: DeviceOption = "auto",
+) -> None:
+    """Draw what every stage made of a few images, side by side."""
+    from cdsp.dataset.voc_layout import read_dataset
+    from cdsp.evaluation.settings import EvaluationSettings
+    from cdsp.io.store import LabelStore
+    from cdsp.reporting.panel import draw_panel
+    from cdsp.training import runtime
+
+    paths = {
+        "scribble": scribbles,
+        "pseudo_label": pseudo_labels,
+        "scribble_distance": scribble_distances,
+        "pseudo_label_distance": pseudo_label_distances,
+    }
+    draw_panel(
+        read_dataset(dataset),
+        {name: LabelStore(path) for name, path in paths.items() if path is not None},
+        weights,
+        parse_option(EvaluationSettings, settings),
+        output,
+        split=split,
+        num_images=num_images,
+        device=runtime.prepare(1, device),
+    )
+
+
+@app.command("worst")
+def reporting_worst(
+    labels: Annotated[Path, typer.Argument(help="Store of pseudo-labels.")],
+    dataset: DatasetOption,
+    scribbles: Annotated[Path, typer.Option(help="Store of the scribbles behind them.")],
+    output: OutputFile,
+    num_images: Annotated[int, typer.Option(min=1, help="Rows.")] = 12,
+) -> None:
+    """Draw the pseudo-labels that differ most from their masks."""
+    from cdsp.dataset.voc_layout import read_dataset
+    from cdsp.io.store import LabelStore
+    from cdsp.reporting.worst import draw_worst_labels
+
+    worst = draw_worst_labels(
+        read_dataset(dataset),
+        LabelStore(scribbles, "scribbles"),
+        LabelStore(labels, "pseudo_labels"),
+        output,
+        num_images=num_images,
+    )
+    for image_id, score in worst:
+        typer.echo(f"{image_id}  mIoU {100 * score:.1f} %")

@@ -1,0 +1,74 @@
+"""`cdsp scribbles`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cdsp.options import DatasetOption, OutputFile, OutputFolder, SettingsOption, parse_option
+
+app = typer.Typer()
+
+
+@app.command("simulate")
+def scribbles_simulate(
+    dataset: DatasetOption, output: OutputFile, settings: SettingsOption = "{}"
+) -> None:
+    """Draw strokes from the training masks, as a hand would."""
+    from cdsp.dataset.voc_layout import read_dataset
+    from cdsp.scribbles.scribble_labels import simulate_scribbles
+    from cdsp.scribbles.settings import SimulationSettings
+    from cdsp.settings import settings_dict
+
+    parsed = settings_dict(parse_option(SimulationSettings, settings))
+    simulate_scribbles(read_dataset(dataset), output, **parsed)
+
+
+@app.command("import")
+def scribbles_import(
+    dataset: DatasetOption,
+    output: OutputFile,
+    path: Annotated[
+        Path | None,
+        typer.Argument(help="File or folder of annotations; left out: as the settings say."),
+    ] = None,
+    settings: SettingsOption = "{}",
+) -> None:
+    """Take strokes that people drew: ScribbleSup, PNG, labelme, CVAT, Label Studio, tag lists."""
+    from cdsp.dataset.voc_layout import read_dataset
+    from cdsp.scribbles.import_annotations import import_strokes
+    from cdsp.scribbles.settings import AnnotationSettings
+
+    parsed = parse_option(AnnotationSettings, settings)
+    described = read_dataset(dataset)
+    if path is None:
+        path = Path(parsed.path) if parsed.path else described.root / "Scribbles"
+    import_strokes(described, path, output, width=parsed.width)
+
+
+@app.command("degrade")
+def scribbles_degrade(
+    strokes: Annotated[Path, typer.Argument(help="Strokes file (strokes.jsonl).")],
+    output: OutputFolder,
+    degradation: Annotated[
+        str,
+        typer.Option(help="full, shrink-<ratio> or drop-<ratio>; the ratio is what is removed."),
+    ] = "full",
+    dataset: Annotated[
+        Path | None,
+        typer.Option(help="dataset.json of the data set; needed where there are boxes."),
+    ] = None,
+    settings: SettingsOption = "{}",
+) -> None:
+    """Shrink or drop annotations, make labels of what remains and list the classes it names."""
+    from cdsp.dataset.voc_layout import read_dataset
+    from cdsp.scribbles.degrade import Degradation
+    from cdsp.scribbles.scribble_labels import degrade_scribbles
+    from cdsp.scribbles.settings import DegradationSettings
+    from cdsp.settings import settings_dict
+
+    parsed = settings_dict(parse_option(DegradationSettings, settings))
+    described = None if dataset is None else read_dataset(dataset)
+    degrade_scribbles(strokes, Degradation.parse(degradation), output, dataset=described, **parsed)

@@ -1,0 +1,191 @@
+"""Strokes that people drew: annotations in foreign formats become the strokes of a data set."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from cdsp.annotations.annotation import Annotation, collected, shown
+from cdsp.annotations.read import annotation_files, read_annotations
+from cdsp.dataset.voc_layout import Dataset
+from cdsp.io.files import problem_list
+from cdsp.progress import progress
+from cdsp.scribbles.strokes import Box, ImageStrokes, Stroke, write_strokes
+from cdsp.settings import nearest
+
+STAGE_VERSION = 1
+
+VOC_NAMES = {
+    "plane": "aeroplane",
+    "bike": "bicycle",
+    "table": "diningtable",
+    "plant": "pottedplant",
+    "monitor": "tvmonitor",
+}
+"""ScribbleSup's names of classes, where they are not those of PASCAL VOC → VOC's."""
+
+_UPLOAD_PREFIX = re.compile(r"[0-9a-f]{8}-(?=.)")  # Label Studio's, before the name of an upload
+
+logger = logging.getLogger(__name__)
+
+
+def import_strokes(dataset: Dataset, path: Path, output: Path, *, width: float = 3.0) -> None:
+    """Turn annotations into a strokes file of a data set's training images.
+
+    Args:
+        dataset: the data set; every training image needs one annotation, which may be empty.
+        path: a file or folder of annotations, see `cdsp.annotations.read`.
+        output: the strokes file to write, with the images in the order of the annotations.
+        width: of strokes whose file does not say it, pixels.
+
+    Raises:
+        ValueError: listing every problem found, see `imported_images`.
+    """
+    problems: list[str] = []
+
+    def images() -> Iterator[ImageStrokes]:
+        yield from imported_images(dataset, path, width, problems)
+        if problems:
+            raise ValueError(problem_list(str(path), problems))
+
+    header = {
+        "dataset": dataset.digest,
+        "classes": list(dataset.classes),
+        "imported": {"files": _digest(path), "width": width, "version": STAGE_VERSION},
+    }
+    write_strokes(output, images(), header)
+
+
+def imported_images(
+    dataset: Dataset, path: Path, width: float, problems: list[str]
+) -> Iterator[ImageStrokes]:
+    """Turn annotations into the strokes, boxes and tags of training images, one at a time.
+
+    Labels are names of classes, or ScribbleSup's short names of VOC's. An image is found by its
+    name, or else by its name without the eight hexadecimal digits that Label Studio puts before it.
+
+    Args:
+        dataset: the data set.
+        path: a file or folder of annotations, see `cdsp.annotations.read`.
+        width: of strokes whose file does not say it, pixels.
+        problems: what is wrong, in words: files that cannot be read, training images without
+            annotation or with two, annotations for another size, unknown classes; grows, and is
+            complete after the last image.
+
+    Yields:
+        What can be used, in the order of the annotations.
+
+    Raises:
+        ValueError: there is no file of annotations.
+    """
+    names = _ClassNames(dataset.classes)
+    training = set(dataset.splits["train"])
+    sources: dict[str, Path] = {}
+    others = 0
+    for annotation in progress(read_annotations(path, problems), "reading annotations"):
+        image_id = _image_id(annotation, dataset)
+        if image_id not in training:
+            others += 1
+        elif image_id in sources:
+            problems.append(
+                f"{annotation.source}: image {image_id!r} is annotated in {sources[image_id]} "
+                "already; keep one of the two"
+            )
+        else:
+            sources[image_id] = annotation.source
+            with collected(problems, f"{annotation.source}, image {image_id!r}"):
+                yield _image_strokes(annotation, image_id, dataset.size(image_id), names, width)
+    if others:
+        logger.info("%d annotations are of no training image and were left out", others)
+    problems.extend(names.problems())
+    missing = sorted(training - sources.keys())
+    if missing:
+        problems.append(
+            f"{len(missing)} of {len(training)} training images have no annotation: "
+            f"{', '.join(missing[:20])}{' …' if len(missing) > 20 else ''}; annotate them or take "
+            "them off the list of training images"
+        )
+
+
+def _digest(path: Path) -> str:
+    """Tells a set of annotation files apart from others, by their names and contents."""
+    total = hashlib.sha256()
+    for file in annotation_files(path):
+        with file.open("rb") as opened:
+            content = hashlib.file_digest(opened, "sha256").hexdigest()
+        total.update(f"{file.name}\0{content}\n".encode(errors="surrogateescape"))
+    return total.hexdigest()[:16]
+
+
+def _image_id(annotation: Annotation, dataset: Dataset) -> str:
+    if annotation.image_id in dataset.images:
+        return annotation.image_id
+    return _UPLOAD_PREFIX.sub("", annotation.image_id, count=1)
+
+
+def _image_strokes(
+    annotation: Annotation, image_id: str, size: tuple[int, int], names: _ClassNames, width: float
+) -> ImageStrokes:
+    """The strokes, boxes and tags of an image; those of unknown classes are left out.
+
+    Raises:
+        ValueError: drawn for another size than (height, width), or a box or tag of the background.
+    """
+    if annotation.size not in (None, size):
+        height, drawn = annotation.size
+        raise ValueError(
+            f"annotated at {drawn} x {height} px, but the image is {size[1]} x {size[0]} px; "
+            "annotate the data set's own image"
+        )
+    strokes: list[Stroke] = []
+    boxes: list[Box] = []
+    tags: set[int] = set()
+    for shape in annotation.shapes:
+        class_id = names.class_id(shape.label, annotation.source)
+        if class_id is None:
+            continue
+        if shape.kind == "stroke":
+            strokes.append(Stroke(class_id, shape.points, shape.width or width))
+        elif shape.kind == "box":
+            corners = shape.points.min(axis=0), shape.points.max(axis=0)
+            boxes.append(Box(class_id, *np.concatenate(corners).tolist()))
+        else:
+            tags.add(class_id)
+    return ImageStrokes(
+        image_id, *size, strokes=tuple(strokes), boxes=tuple(boxes), tags=tuple(sorted(tags))
+    )
+
+
+class _ClassNames:
+    """Finds the classes that labels mean, and remembers the labels that mean none."""
+
+    def __init__(self, classes: tuple[str, ...]) -> None:
+        self._classes = classes
+        self._ids: dict[str | int, int] = {index: index for index in range(len(classes))}
+        self._ids |= {name: class_id for class_id, name in enumerate(classes)}
+        for short, name in VOC_NAMES.items():
+            if name in classes:
+                self._ids.setdefault(short, classes.index(name))
+        self._unknown: dict[str | int, tuple[int, Path]] = {}
+
+    def class_id(self, label: str | int, source: Path) -> int | None:
+        """The class of a label that stands in a file."""
+        if label not in self._ids:
+            number, first = self._unknown.get(label, (0, source))
+            self._unknown[label] = number + 1, first
+        return self._ids.get(label)
+
+    def problems(self) -> Iterator[str]:
+        """What to say of the labels that mean no class."""
+        for label, (number, first) in self._unknown.items():
+            times = f"{first} and {number - 1} more times" if number > 1 else f"{first}"
+            if isinstance(label, int):
+                expected = f"the data set has the classes 0 to {len(self._classes) - 1}"
+            else:
+                expected = f"no class of the data set{nearest(label, self._classes)}"
+            yield f"{times}: class {shown(label)}: {expected}"

@@ -1,0 +1,48 @@
+"""Where strokes come from, and how they are degraded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from cdsp.scribbles.strokes import WIDEST
+from cdsp.settings import setting
+
+
+@dataclass(frozen=True)
+class SimulationSettings:
+    """Strokes simulated from the masks, as a hand would draw them."""
+
+    coverage: float = setting(
+        0.03, "fraction of the pixels to be labelled (ScribbleSup: 0.03)", minimum=0.001, maximum=1
+    )
+    seed: int = setting(0, "of all random draws", minimum=0)
+
+
+@dataclass(frozen=True)
+class AnnotationSettings:
+    """Strokes that people drew: ScribbleSup XML, PNG, labelme, CVAT or Label Studio exports."""
+
+    path: str | None = setting(
+        None, "folder or file of annotations; none: Scribbles/ in the data set's own folder"
+    )
+    width: float = setting(
+        3.0, "of strokes whose file does not say it, pixels", minimum=0.5, maximum=WIDEST
+    )
+
+
+STROKE_SOURCES: dict[str, type] = {
+    "simulated": SimulationSettings,
+    "annotations": AnnotationSettings,
+}
+"""Where strokes come from → the settings."""
+
+
+@dataclass(frozen=True)
+class DegradationSettings:
+    """How strokes, boxes and tags are dropped (shrinking has no settings)."""
+
+    drop_background: bool = setting(False, "drop background strokes too")
+    min_per_image: int = setting(
+        0, "object strokes, boxes and tags that each image keeps", minimum=0
+    )
+    seed: int = setting(0, "of the draw of the dropped strokes, boxes and tags", minimum=0)

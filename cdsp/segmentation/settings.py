@@ -1,0 +1,64 @@
+"""Network, augmentation and optimisation of stage two."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from cdsp.networks.interface import BackboneName, SegmentorName
+from cdsp.settings import setting
+from cdsp.training.optimizer import OptimizerName
+
+
+@dataclass(frozen=True)
+class SegmentationSettings:
+    """Network, augmentation and optimisation of stage two; the defaults are the paper's Table 1."""
+
+    segmentor: SegmentorName = setting("deeplabv3plus", "head")
+    backbone: BackboneName = setting("resnet101", "network")
+    backbone_weights: str = setting("imagenet", "'imagenet', 'none' or the path of a state dict")
+    output_stride: Literal[8, 16] | None = setting(
+        None, "pixels per feature; none: the head's own, 16 of DeepLabV3+ and 8 of DeepLabV2"
+    )
+    decoder_channels: int = setting(256, "hidden channels of DeepLabV3+", minimum=1)
+    frozen_batch_norm: bool = setting(
+        False, "keep the backbone's running statistics, for small batches"
+    )
+    epochs: int = setting(50, "passes over the training images", minimum=1)
+    warmup_epochs: float = setting(10, "linear warm-up from 0 (authors' code: 5)", minimum=0)
+    batch_size: int = setting(16, "images", minimum=1)
+    optimizer: OptimizerName = setting("sgd", "AdamW learns sooner from random weights")
+    learning_rate: float = setting(1e-3, "after the warm-up; falls as a cosine to 0", minimum=0)
+    momentum: float = setting(0.9, "of SGD", minimum=0, maximum=1)
+    weight_decay: float = setting(5e-4, "of the optimizer", minimum=0)
+    gradient_clip: float = setting(0.0, "largest norm of the gradient; 0 = off", minimum=0)
+    crop_size: int = setting(465, "side of the training crop, pixels; use 8k+1", minimum=17)
+    scale: tuple[float, float] = setting((0.5, 2.0), "range of the random scale", minimum=0.05)
+    rotation: float = setting(10.0, "largest rotation, degrees", minimum=0, maximum=180)
+    rotation_probability: float = setting(0.5, "of a rotation", minimum=0, maximum=1)
+    blur_probability: float = setting(0.5, "of a 5×5 Gaussian blur", minimum=0, maximum=1)
+    flip_probability: float = setting(0.5, "of a horizontal flip", minimum=0, maximum=1)
+    precision: Literal["float32", "bfloat16", "float16"] = setting(
+        "float32", "of the forward pass; the 16-bit ones are mixed precision"
+    )
+    channels_last: bool = setting(True, "memory layout of images and features")
+    compile: bool = setting(False, "torch.compile the network")
+    cpu_threads: int = setting(1, "of PyTorch on a CPU; another number, other roundings", minimum=1)
+
+    def __post_init__(self) -> None:
+        """Check what one setting says of another.
+
+        Raises:
+            ValueError: a warm-up as long as the training, or a range that ends before it starts.
+        """
+        if self.warmup_epochs >= self.epochs:
+            raise ValueError(
+                f"warmup_epochs {self.warmup_epochs} must be below epochs {self.epochs}"
+            )
+        if self.scale[0] > self.scale[1]:
+            raise ValueError(f"scale {list(self.scale)}: expected [smallest, largest]")
+
+    @property
+    def stride(self) -> int:
+        """The output stride, pixels per feature."""
+        return self.output_stride or (16 if self.segmentor == "deeplabv3plus" else 8)

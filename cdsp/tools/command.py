@@ -1,0 +1,107 @@
+"""Commands beside the stages: settings, plan, predict, export."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cdsp.options import DeviceOption, OutputFolder, parse_option
+
+
+def settings(
+    stage: Annotated[
+        str | None, typer.Argument(help="One of the stages; all when left out.")
+    ] = None,
+) -> None:
+    """List the settings of a stage: name, default (the paper's), meaning and range."""
+    from cdsp.dataset.settings import SOURCES
+    from cdsp.evaluation.settings import EvaluationSettings
+    from cdsp.losses import LOSS_TERMS
+    from cdsp.pseudo_labels import settings as pseudo_labels
+    from cdsp.scribbles.settings import STROKE_SOURCES, DegradationSettings
+    from cdsp.segmentation.settings import SegmentationSettings
+    from cdsp.settings import describe_settings, nearest
+
+    stages: dict[str, type] = {
+        **{f"dataset.{name}": kind for name, kind in SOURCES.items()},
+        **{f"scribbles.{name}": kind for name, kind in STROKE_SOURCES.items()},
+        "scribbles.degrade": DegradationSettings,
+        "pseudo_labels.classifier": pseudo_labels.ClassifierSettings,
+        "pseudo_labels.cams": pseudo_labels.CamSettings,
+        "pseudo_labels.network": pseudo_labels.NetworkEvidence,
+        "pseudo_labels.corruption": pseudo_labels.CorruptionSettings,
+        "pseudo_labels.labels": pseudo_labels.LabelSettings,
+        "segmentation": SegmentationSettings,
+        "evaluation": EvaluationSettings,
+        **{f"method.{name}": term.Options for name, term in LOSS_TERMS.items()},
+    }
+    chosen = {name: kind for name, kind in stages.items() if name.startswith(stage or "")}
+    if not chosen:
+        raise ValueError(f"unknown stage {stage!r}{nearest(str(stage), stages)}")
+    for name, kind in chosen.items():
+        typer.echo(f"{name}\n{describe_settings(kind, '  ')}\n")
+
+
+def plan(
+    tables: Annotated[
+        list[str] | None, typer.Argument(help="Tables, as table1 or results/table1.csv; or all.")
+    ] = None,
+    config: Annotated[
+        list[Path] | None,
+        typer.Option(help="Configuration, config.yaml if left out; more are merged in order."),
+    ] = None,
+    jobs: Annotated[
+        int | None,
+        typer.Option(min=1, help="Runs at a time; left out: as this machine has room for."),
+    ] = None,
+) -> None:
+    """Say how many runs tables need, how many are made, and how many hours the others take."""
+    from cdsp.tools.plan import describe_cost
+    from cdsp.training import runtime
+
+    text = describe_cost(
+        config or [Path("config.yaml")],
+        tables or [],
+        results=Path("results"),
+        hardware=runtime.describe(runtime.prepare(1)),
+        jobs=jobs,
+    )
+    typer.echo(text)
+
+
+def predict(
+    images: Annotated[list[Path], typer.Argument(help="Photographs.")],
+    checkpoint: Annotated[Path, typer.Option(help="weights.pt of a run.")],
+    output: OutputFolder,
+    settings: Annotated[
+        str, typer.Option("--settings", help="Protocol; see `cdsp settings evaluation`.")
+    ] = "{scales: [1], long_side: 0, window: 0}",
+    device: DeviceOption = "auto",
+) -> None:
+    """Segment photographs of your own: class indices as palette PNG, and a picture to look at."""
+    from cdsp.evaluation.evaluate import predict as predict_images
+    from cdsp.evaluation.settings import EvaluationSettings
+    from cdsp.training import runtime
+
+    parsed = parse_option(EvaluationSettings, settings)
+    predict_images(images, checkpoint, output, parsed, runtime.prepare(1, device))
+
+
+def export(
+    store: Annotated[Path, typer.Argument(help="A store of scribbles, labels or distances.")],
+    output: OutputFolder,
+) -> None:
+    """Write the maps of a label store as palette PNGs, to look at or to use elsewhere."""
+    from cdsp.io.files import write_label
+    from cdsp.io.store import LabelStore
+    from cdsp.progress import progress
+
+    opened = LabelStore(store)
+    if opened.kind in ("cams", "probabilities"):
+        raise ValueError(
+            f"{store}: {opened.kind} have several maps per image; export the pseudo-labels"
+        )
+    for image_id in progress(opened, f"exporting {opened.kind}"):
+        write_label(output / f"{image_id}.png", opened[image_id])

@@ -1,0 +1,1 @@
+"""What both trainers share: augmentation, order of images, optimizer, machine."""

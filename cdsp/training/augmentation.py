@@ -1,0 +1,110 @@
+"""Random augmentation of an image and all its maps, by one draw for all of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from cdsp.io.files import IGNORE
+
+IMAGENET_MEAN = np.array([0.485, 0.456, 0.406], np.float32)
+IMAGENET_STD = np.array([0.229, 0.224, 0.225], np.float32)
+
+LABELS = ("scribble", "pseudo_label", "mask")
+"""The maps that are padded with 255; every other one is padded with 0."""
+
+
+@dataclass(frozen=True)
+class Draw:
+    """One random draw: how an image is placed into its crop.
+
+    Attributes:
+        matrix: (2, 3) float64, from pixel (x, y) of the image to pixel (x, y) of the crop.
+        blur: whether the image is blurred.
+        crop_size: side of the crop, pixels.
+    """
+
+    matrix: np.ndarray
+    blur: bool
+    crop_size: int
+
+
+def draw_augmentation(
+    rng: np.random.Generator,
+    height: int,
+    width: int,
+    *,
+    crop_size: int,
+    scale: tuple[float, float],
+    rotation: float = 0.0,
+    rotation_probability: float = 0.0,
+    blur_probability: float = 0.0,
+    flip_probability: float = 0.5,
+) -> Draw:
+    """Draw scale, rotation, blur, flip and crop, in this order, and compose them into one matrix.
+
+    One resampling instead of four keeps the image sharp and the maps aligned with it. The crop is
+    uniform over the scaled image; a side that is shorter than the crop is placed at random in it.
+
+    Args:
+        rng: each image has one of its own.
+        height: of the image.
+        width: of the image.
+        crop_size: side of the crop, pixels.
+        scale: range of the uniform scale.
+        rotation: largest angle, degrees, either way, about the centre of the image.
+        rotation_probability: of a rotation.
+        blur_probability: of a blur.
+        flip_probability: of a horizontal flip.
+    """
+    factor = rng.uniform(*scale)
+    rotates = rng.random() < rotation_probability
+    angle = np.deg2rad(rng.uniform(-rotation, rotation)) if rotates else 0.0
+    blur = bool(rng.random() < blur_probability)
+    flip = -1.0 if rng.random() < flip_probability else 1.0
+    shift = rng.random(2)
+
+    # About the image's centre; (flip · R(angle) · factor), then the crop's window is moved.
+    linear = factor * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    linear[0] *= flip
+    centre = np.array([width - 1, height - 1]) / 2
+    room = np.array([width, height]) * factor - crop_size
+    corner = (shift - 0.5) * room  # of the window's centre, relative to the image's centre
+    offset = (crop_size - 1) / 2 - linear @ centre - corner
+    return Draw(np.column_stack([linear, offset]), blur, crop_size)
+
+
+def augment_image(image: np.ndarray, draw: Draw) -> np.ndarray:
+    """(H, W, 3) uint8 → (crop, crop, 3) uint8: bilinear, padded with ImageNet's mean colour."""
+    warped = cv2.warpAffine(
+        image,
+        draw.matrix,
+        (draw.crop_size, draw.crop_size),
+        flags=cv2.INTER_LINEAR,
+        borderMode=cv2.BORDER_CONSTANT,
+        borderValue=tuple(np.rint(IMAGENET_MEAN * 255).tolist()),
+    )
+    return cv2.GaussianBlur(warped, (5, 5), 0) if draw.blur else warped
+
+
+def augment_map(name: str, values: np.ndarray, draw: Draw) -> np.ndarray:
+    """(H, W) uint8 → (crop, crop) uint8: nearest, labels padded with 255 and all else with 0.
+
+    Distances are not rescaled (as in the paper).
+    """
+    return cv2.warpAffine(
+        values,
+        draw.matrix,
+        (draw.crop_size, draw.crop_size),
+        flags=cv2.INTER_NEAREST,
+        borderMode=cv2.BORDER_CONSTANT,
+        borderValue=(IGNORE if name in LABELS else 0,),
+    )
+
+
+def normalise(image: np.ndarray) -> np.ndarray:
+    """(..., H, W, 3) uint8 RGB → (..., 3, H, W) float32 with ImageNet's mean and deviation."""
+    scaled = (image.astype(np.float32) / 255 - IMAGENET_MEAN) / IMAGENET_STD
+    return np.ascontiguousarray(np.moveaxis(scaled, -1, -3))

@@ -1,0 +1,339 @@
+import json
+import logging
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.ndimage import distance_transform_edt
+from typer.testing import CliRunner
+
+from cdsp import cli
+from cdsp.dataset.prepare import make_shapes
+from cdsp.io.files import IGNORE, write_label
+from cdsp.scribbles.degrade import Degradation, degrade
+from cdsp.scribbles.import_annotations import import_strokes
+from cdsp.scribbles.simulate import simulate_strokes
+from cdsp.scribbles.strokes import (
+    Box,
+    ImageStrokes,
+    Stroke,
+    arc_length,
+    rasterise,
+    read_header,
+    read_strokes,
+)
+
+CLASSES = ("background", "aeroplane", "cat", "tvmonitor")
+SIZES = {"a": (20, 30), "b": (25, 25), "c": (18, 40), "v": (10, 10)}
+
+
+@pytest.fixture
+def dataset(tiny_data):
+    return replace(
+        tiny_data.dataset,
+        classes=CLASSES,
+        splits={"train": ("a", "b", "c"), "val": ("v",)},
+        images={name: (f"{name}.jpg", *size) for name, size in SIZES.items()},
+    )
+
+
+def scribble_xml(strokes, size, classes):
+    polygons = "".join(
+        f"<polygon><tag>{classes[stroke.class_id]}</tag>"
+        + "".join(
+            f"<point><X>{round(x)}</X><Y>{round(y)}</Y></point>" for x, y in stroke.points.tolist()
+        )
+        + "</polygon>"
+        for stroke in strokes
+    )
+    size = f"<size><width>{size[1]}</width><height>{size[0]}</height></size>"
+    return f"<annotation>{size}{polygons}</annotation>"
+
+
+@pytest.fixture
+def annotations(dataset, tmp_path):
+    """A folder with one good annotation for each training image, in three formats."""
+    folder = tmp_path / "annotations"
+    folder.mkdir()
+    line = [Stroke(1, np.array([[2, 3], [9, 3]]), 3), Stroke(0, np.array([[20, 10]]), 3)]
+    tags = ("background", "plane")
+    (folder / "a.xml").write_text(scribble_xml(line, SIZES["a"], tags))
+    write_label(folder / "b.png", rasterise([Stroke(3, np.array([[4, 9], [20, 9]]), 5)], 25, 25))
+    shapes = [
+        {"label": "monitor", "shape_type": "rectangle", "points": [[9.5, 1.0], [2.5, 6.5]]},
+        {"label": "cat", "shape_type": "linestrip", "points": [[1.5, 2.5], [5.5, 2.5]]},
+    ]
+    labelme = {
+        "imagePath": "deadbeef-c.png",
+        "imageHeight": 18,
+        "imageWidth": 40,
+        "shapes": shapes,
+        "flags": {"tvmonitor": True, "cat": True, "monitor": True, "aeroplane": False},
+    }
+    (folder / "c.json").write_text(json.dumps(labelme))
+    return folder
+
+
+def imported(dataset, folder, tmp_path, **options):
+    output = tmp_path / "out" / "strokes.jsonl"
+    import_strokes(dataset, folder, output, **options)
+    return {image.image_id: image for image in read_strokes(output)}
+
+
+def test_formats_become_the_strokes_of_the_training_images(dataset, annotations, tmp_path):
+    images = imported(dataset, annotations, tmp_path, width=2.5)
+    assert list(images) == ["a", "b", "c"]
+    assert {name: (image.height, image.width) for name, image in images.items()} == {
+        name: SIZES[name] for name in "abc"
+    }
+    line, dot = images["a"].strokes
+    assert (line.class_id, dot.class_id, line.width, dot.width) == (1, 0, 2.5, 2.5)
+    assert (line.points.tolist(), dot.points.tolist()) == ([[2, 3], [9, 3]], [[20, 10]])
+    (painted,) = images["b"].strokes
+    assert painted.class_id == 3
+    assert painted.width == pytest.approx(5, abs=0.5)
+    assert images["c"].boxes == (Box(3, 2.0, 0.5, 9.0, 6.0),)
+    assert images["c"].tags == (2, 3)
+    assert [stroke.points.tolist() for stroke in images["c"].strokes] == [[[1, 2], [5, 2]]]
+    assert images["a"].boxes == images["a"].tags == images["b"].boxes == ()
+
+
+def test_the_header_tells_what_was_imported(dataset, annotations, tmp_path):
+    imported(dataset, annotations, tmp_path)
+    header = read_header(tmp_path / "out" / "strokes.jsonl")
+    assert header["dataset"] == dataset.digest
+    assert header["classes"] == list(CLASSES)
+    assert header["imported"]["width"] == 3.0
+    assert str(tmp_path) not in json.dumps(header)
+    first = (tmp_path / "out" / "strokes.jsonl").read_bytes()
+    imported(dataset, annotations, tmp_path)
+    assert (tmp_path / "out" / "strokes.jsonl").read_bytes() == first
+    (annotations / "a.xml").write_text((annotations / "a.xml").read_text() + "\n")
+    imported(dataset, annotations, tmp_path)
+    assert read_header(tmp_path / "out" / "strokes.jsonl")["imported"] != header["imported"]
+
+
+def test_drawing_order_is_kept(dataset, tmp_path):
+    crossing = [Stroke(i, np.array([[5 + i, 2], [5, 9]]), 3) for i in (2, 1, 0, 2, 1)]
+    (tmp_path / "in").mkdir()
+    for name in "abc":
+        (tmp_path / "in" / f"{name}.xml").write_text(scribble_xml(crossing, SIZES[name], CLASSES))
+    images = imported(dataset, tmp_path / "in", tmp_path)
+    for image in images.values():
+        assert [stroke.class_id for stroke in image.strokes] == [2, 1, 0, 2, 1]
+        np.testing.assert_array_equal(rasterise(image.strokes, 20, 20), rasterise(crossing, 20, 20))
+
+
+def test_other_images_are_counted_and_empty_annotations_allowed(
+    dataset, annotations, tmp_path, caplog
+):
+    (annotations / "v.xml").write_text(scribble_xml([], SIZES["v"], CLASSES))
+    (annotations / "tags.csv").write_text("nobody,unknown class\n")
+    (annotations / "a.xml").write_text("<annotation></annotation>")
+    with caplog.at_level(logging.INFO):
+        images = imported(dataset, annotations, tmp_path)
+    assert "2 annotations are of no training image" in caplog.text
+    assert images["a"].strokes == ()
+
+
+def test_a_name_that_begins_like_an_upload_is_found_as_it_is(dataset, annotations, tmp_path):
+    odd = {**dataset.images, "deadbeef-c": ("x.jpg", 18, 40)}
+    splits = {"train": ("a", "b", "deadbeef-c"), "val": ()}
+    both = replace(dataset, images=odd, splits=splits)
+    assert list(imported(both, annotations, tmp_path)) == ["a", "b", "deadbeef-c"]
+
+
+def test_every_problem_is_listed_and_the_old_file_stays(dataset, annotations, tmp_path):
+    output = tmp_path / "strokes.jsonl"
+    output.write_text("what was there")
+    (annotations / "a.xml").write_text(
+        scribble_xml([Stroke(i, np.zeros((1, 2)), 3) for i in (0, 1, 1, 2)], (21, 30), CLASSES)
+    )
+    (annotations / "a.csv").write_text("a,cat\n")
+    other = rasterise([Stroke(7, np.array([[4, 9], [20, 9]]), 3)], 25, 25)
+    write_label(annotations / "b.png", other)
+    labelme = json.loads((annotations / "c.json").read_text())
+    labelme["shapes"][0]["label"] = "backgruond"
+    labelme["shapes"] += [{"label": "dgo", "shape_type": "point", "points": [[1, 1]]}] * 2
+    labelme["shapes"] += [{"label": "cat", "shape_type": "circle", "points": [[1, 1], [2, 2]]}]
+    (annotations / "c.json").write_text(json.dumps(labelme))
+    (annotations / "broken.json").write_text("{")
+    missing = replace(dataset, splits={"train": ("a", "b", "c", "d"), "val": ()})
+    with pytest.raises(ValueError, match="problems") as error:
+        import_strokes(missing, annotations, output)
+    message = str(error.value)
+    for expected in (
+        "a.xml: image 'a' is annotated in ",
+        "b.png: class 7: the data set has the classes 0 to 3",
+        "c.json: class 'backgruond': no class of the data set; did you mean 'background'?",
+        "c.json and 1 more times: class 'dgo'",
+        "c.json: a 'circle' of 'cat' is no stroke or box; read are linestrip",
+        "broken.json: broken JSON",
+        "1 of 4 training images have no annotation: d",
+    ):
+        assert expected in message, expected
+    assert output.read_text() == "what was there"
+    assert not list(tmp_path.glob(".*.tmp*"))
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        ("c.json", ('"imageWidth": 40', '"imageWidth": 41'), "annotated at 41 x 18 px, but the"),
+        ("c.json", ('"monitor", "shape', '"background", "shape'), "a box has class 0"),
+        ("c.json", ('"tvmonitor": true', '"background": true'), "a tag has class 0"),
+    ],
+)
+def test_wrong_sizes_and_boxes_of_the_background(
+    dataset, annotations, tmp_path, name, change, message
+):
+    text = (annotations / name).read_text()
+    assert change[0] in text
+    (annotations / name).write_text(text.replace(*change))
+    with pytest.raises(ValueError, match="1 problem:") as error:
+        imported(dataset, annotations, tmp_path)
+    assert message in str(error.value)
+    assert f"{name}, image 'c'" in str(error.value)
+    assert not (tmp_path / "out" / "strokes.jsonl").exists()
+
+
+def test_nothing_to_import(dataset, tmp_path):
+    with pytest.raises(ValueError, match="no file of annotations there"):
+        imported(dataset, tmp_path / "absent", tmp_path)
+
+
+def test_the_command_takes_a_path_or_the_folder_of_the_data_set(tiny_data, tmp_path):
+    root = tiny_data.dataset.root
+    for image in read_strokes(tiny_data.strokes):
+        path = tmp_path / "xml" / f"{image.image_id}.xml"
+        path.parent.mkdir(exist_ok=True)
+        size = image.height, image.width
+        path.write_text(scribble_xml(image.strokes, size, tiny_data.dataset.classes))
+
+    def run(*words):
+        arguments = ["scribbles", "import", "--dataset", root / "dataset.json", *words]
+        return CliRunner().invoke(cli.build_app("scribbles"), [str(word) for word in arguments])
+
+    for words in (
+        [tmp_path / "xml", "--settings", "width: 2"],
+        ["--settings", f"{{path: {tmp_path / 'xml'}, width: 2}}"],
+    ):
+        output = tmp_path / f"{len(words)}.jsonl"
+        result = run(*words, "--output", output)
+        assert result.exit_code == 0, result.exception
+        assert {stroke.width for image in read_strokes(output) for stroke in image.strokes} == {2.0}
+    result = run("--output", tmp_path / "none.jsonl")
+    assert f"{root / 'Scribbles'}: no file of annotations there" in str(result.exception)
+
+
+class Routes(NamedTuple):
+    """The same strokes, as they were drawn and as they come back from XML and from PNG."""
+
+    drawn: list[ImageStrokes]
+    xml: list[ImageStrokes]
+    png: list[ImageStrokes]
+
+
+@pytest.fixture(scope="module", params=[97, 150, 200])
+def routes(request, tmp_path_factory):
+    root, size = tmp_path_factory.mktemp("routes"), request.param
+    dataset = make_shapes(root / "data", "shapes", num_train=6, num_val=1, size=size, seed=5)
+    drawn = []
+    for index, image_id in enumerate(dataset.splits["train"]):
+        rng = np.random.default_rng(index)
+        strokes = simulate_strokes(dataset.mask(image_id), rng, width=3.0, coverage=0.05)
+        drawn.append(ImageStrokes(image_id, size, size, strokes))
+        xml = root / "xml" / f"{image_id}.xml"
+        xml.parent.mkdir(exist_ok=True)
+        xml.write_text(scribble_xml(strokes, (size, size), dataset.classes))
+        write_label(root / "png" / f"{image_id}.png", rasterise(strokes, size, size))
+    for name in ("xml", "png"):
+        import_strokes(dataset, root / name, root / f"{name}.jsonl")
+    return Routes(
+        drawn, list(read_strokes(root / "xml.jsonl")), list(read_strokes(root / "png.jsonl"))
+    )
+
+
+def fraction_near(label, other, distance):
+    """Of the labelled pixels of one label: how many have their class near them in the other."""
+    near = np.zeros(label.shape, bool)
+    for class_id in np.unique(other[other != IGNORE]):
+        reached = distance_transform_edt(other != class_id) <= distance
+        near |= reached & (label == class_id)
+    return near.sum() / (label != IGNORE).sum()
+
+
+def paired(strokes, other):
+    """The strokes in the order of the ones that they became, which have their class and middle."""
+    left = list(strokes)
+    for stroke in other:
+        middle = stroke.points.mean(axis=0)
+        found = min(
+            (candidate for candidate in left if candidate.class_id == stroke.class_id),
+            key=lambda candidate: np.hypot(*(candidate.points.mean(axis=0) - middle)),
+        )
+        left.remove(found)
+        yield found
+
+
+@pytest.mark.parametrize("name", ["full", "shrink-0.5", "drop-0.5"])
+@pytest.mark.parametrize(("route", "distance", "least"), [("xml", 1, 0.99), ("png", 2, 0.95)])
+def test_xml_and_png_give_the_strokes_that_were_drawn(routes, name, route, distance, least):
+    """The labels are the same to within 1 px (XML) or 2 px (PNG), but for 1 % or 5 % of the pixels.
+
+    So are they after degrading; classes and numbers of strokes agree, lengths to within 12 %.
+    """
+    options = {"seed": 0, "drop_background": False, "min_per_image": 0}
+    degradation = Degradation.parse(name)
+    for drawn, other in zip(routes.drawn, getattr(routes, route), strict=True):
+        assert drawn.image_id == other.image_id
+        # A PNG has no drawing order, and what is dropped depends on it.
+        strokes = tuple(paired(drawn.strokes, other.strokes)) if route == "png" else drawn.strokes
+        same_order = ImageStrokes(drawn.image_id, drawn.height, drawn.width, strokes)
+        one, two = (
+            degrade(same_order, degradation, **options),
+            degrade(other, degradation, **options),
+        )
+        assert [s.class_id for s in one.strokes] == [s.class_id for s in two.strokes]
+        labels = [rasterise(image.strokes, drawn.height, drawn.width) for image in (one, two)]
+        assert fraction_near(*labels, distance) >= least
+        assert fraction_near(*labels[::-1], distance) >= least
+        assert set(np.unique(labels[0])) == set(np.unique(labels[1]))
+        areas = [(label != IGNORE).sum() for label in labels]
+        assert areas[1] == pytest.approx(areas[0], rel=0.1)
+        lengths = [sum(arc_length(stroke.points) for stroke in i.strokes) for i in (one, two)]
+        assert lengths[1] == pytest.approx(lengths[0], rel=0.12, abs=1e-6)
+
+
+TINY = (
+    '{"imagePath": "a.png", "shapes": [{"label": "cat", "shape_type": "line", "points": [[1, 2]]}]}'
+)
+
+
+@settings(max_examples=60)
+@given(st.data())
+def test_what_a_file_holds_becomes_strokes_or_a_message(tiny_data, tmp_path_factory, data):
+    folder = tmp_path_factory.mktemp("fuzz")
+    splits, images = {"train": ("a",), "val": ()}, {"a": ("a.jpg", 20, 30)}
+    dataset = replace(tiny_data.dataset, classes=CLASSES, splits=splits, images=images)
+    words = st.sampled_from(
+        ["cat", "dog", "background", "1", "1e6", "-999999", "null", "[]", "0.5"]
+    )
+    text = TINY
+    for old in data.draw(st.lists(st.sampled_from(["cat", "1", "2", "[1, 2]"]), max_size=3)):
+        text = text.replace(old, data.draw(words))
+    (folder / "x.json").write_text(text)
+    message = ""
+    try:
+        import_strokes(dataset, folder, folder / "out.jsonl", width=30.0)
+    except ValueError as error:
+        message = str(error)
+    assert (folder / "out.jsonl").exists() == (message == "")
+    if message:
+        assert "x.json" in message
+    else:
+        (image,) = read_strokes(folder / "out.jsonl")
+        rasterise(image.strokes, image.height, image.width)
