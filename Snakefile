@@ -42,4 +42,4 @@ rule all:
 # Every network of every table, without evaluation: for photographs that have no masks at all.
 rule networks:
     input:
-        all_weights,
+        PLAN.all_weights(),

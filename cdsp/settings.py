@@ -79,6 +79,18 @@ def parse_settings(kind: type[Settings], value: Any, where: str) -> Settings:
         raise ValueError(f"{where}: {error}") from error
 
 
+def parse_setting(kind: type, name: str, value: Any, where: str) -> Any:
+    """Check the value of one setting of a dataclass, and give it the setting's own type.
+
+    Raises:
+        ValueError: see `parse_settings`.
+    """
+    fields = {field.name: field for field in dataclasses.fields(kind)}
+    if name not in fields:
+        raise ValueError(f"{where}: unknown key {name!r}{nearest(name, fields)}")
+    return _parse_value(get_type_hints(kind)[name], value, f"{where}.{name}", fields[name].metadata)
+
+
 def _parse_value(hint: Any, value: Any, where: str, metadata: Mapping[str, Any]) -> Any:
     origin, arguments = get_origin(hint), get_args(hint)
     if origin in (Union, types.UnionType):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Literal
 
 from cdsp.networks.interface import BackboneName
@@ -139,6 +139,15 @@ class CorruptionSettings:
     seed: int = setting(0, "of all random draws", minimum=0)
 
 
+SECTIONS = {
+    "cams": ("classifier", "cams", "labels", "classes_from"),
+    "network": ("network", "labels", "classes_from"),
+    "strokes": ("labels",),
+    "masks": ("corruption",),
+}
+"""Evidence → the keys of a recipe that it uses."""
+
+
 @dataclass(frozen=True)
 class PseudoLabelSettings:
     """A recipe of pseudo-labels: evidence and labels made from it; or labels made elsewhere."""
@@ -163,16 +172,24 @@ class PseudoLabelSettings:
     )
 
     def __post_init__(self) -> None:
-        """Check what one setting says of another.
+        """Check that the evidence has what it needs, and nothing that would be ignored.
 
         Raises:
-            ValueError: no network or corruption for its evidence, or strokes alone without a random
-                walk.
+            ValueError: no network or corruption for its evidence, strokes alone without a random
+                walk, or a section that the evidence does not use.
         """
-        if (self.evidence == "network") != (self.network is not None):
-            raise ValueError("'evidence: network' and the key 'network' go together; give both")
-        if (self.evidence == "masks") != (self.corruption is not None):
-            raise ValueError("'evidence: masks' and the key 'corruption' go together; give both")
+        used = {"folder"} if self.folder is not None else {"evidence", *SECTIONS[self.evidence]}
+        for field in fields(self):
+            default = field.default_factory() if callable(field.default_factory) else field.default
+            if field.name not in used and getattr(self, field.name) != default:
+                owner = "a folder of labels" if self.folder else f"evidence {self.evidence!r}"
+                raise ValueError(
+                    f"{owner} has no use for the key {field.name!r}, which would be ignored; "
+                    "leave it out"
+                )
+        for section in ("network", "corruption"):
+            if section in used and getattr(self, section) is None:
+                raise ValueError(f"evidence {self.evidence!r}: the key {section!r} is missing")
         if self.evidence == "strokes" and self.labels.refinement == "none":
             raise ValueError(
                 "evidence 'strokes' says nothing between the strokes; "

@@ -10,6 +10,7 @@ import torch
 
 from cdsp.dataset.voc_layout import SPLITS, Dataset, choose_images
 from cdsp.evaluation.settings import EvaluationSettings
+from cdsp.experiment.variants import method_title
 from cdsp.io.files import IGNORE, atomic_path
 from cdsp.io.store import LabelStore
 from cdsp.networks.checkpoint import read_network
@@ -17,7 +18,6 @@ from cdsp.networks.predictor import predict_probabilities
 from cdsp.pictures.overlay import overlay, overlay_scribbles
 from cdsp.pictures.style import picture_grid
 from cdsp.progress import progress
-from cdsp.segmentation.method import method_title
 from cdsp.settings import nearest
 
 

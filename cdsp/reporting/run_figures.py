@@ -17,11 +17,11 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FormatStrFormatter, LogLocator, MaxNLocator, NullFormatter
 
+from cdsp.experiment.variants import method_title
 from cdsp.io.files import IGNORE, METRICS_FORMAT, METRICS_VERSION, read_json
 from cdsp.pictures.style import add_legend, bar_style, ink, line_style, style
 from cdsp.reporting.plots import row_labels
 from cdsp.reporting.runs import AGAIN, read_log
-from cdsp.segmentation.method import method_title
 
 NOT_DRAWN = ("epoch", "learning_rate", "images_per_second", "seconds")
 """What ``log.jsonl`` holds besides losses and the feature variance."""

@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+from cdsp.experiment.variants import method_row
 from cdsp.io.files import (
     METRICS_FORMAT,
     METRICS_VERSION,
@@ -22,7 +23,6 @@ from cdsp.io.files import (
 )
 from cdsp.reporting.reported import load_reported
 from cdsp.reporting.runs import read_log
-from cdsp.segmentation.method import method_row
 
 COLUMNS = (
     "method",

@@ -75,17 +75,3 @@ def parse_method(value: Any, where: str) -> Method:
     except ValueError as error:
         raise ValueError(f"{where}: {error}") from error
     return method
-
-
-VARIANT = "@"
-"""Stands before each change of an option in the name of a method's variant."""
-
-
-def method_row(method: str) -> str:
-    """The row of `methods` that a method's name begins with: "cdsp" of "cdsp@lorm.weight=0.1"."""
-    return method.partition(VARIANT)[0]
-
-
-def method_title(method: str) -> str:
-    """A method's name as figures show it: "cdsp, lorm.weight 0.1"."""
-    return method.replace(VARIANT, ", ").replace("=", " ")

@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 from cdsp.evaluation.evaluate import class_indices
+from cdsp.experiment.variants import method_row
 from cdsp.io.files import (
     METRICS_FORMAT,
     METRICS_VERSION,
@@ -25,7 +26,6 @@ from cdsp.io.files import (
 )
 from cdsp.metrics import scores
 from cdsp.reporting.runs import RunRecord, read_record
-from cdsp.segmentation.method import method_row
 from cdsp.settings import nearest
 
 WIDTH = 96

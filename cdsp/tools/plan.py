@@ -16,7 +16,9 @@ from typing import Any
 
 import torch
 
-from cdsp.experiment.config import Config, Run, read_config
+from cdsp.experiment.config import Config
+from cdsp.experiment.read import read_config
+from cdsp.experiment.run import Run
 from cdsp.io.files import digest
 from cdsp.reporting.runs import RunRecord, read_record
 from cdsp.segmentation.settings import SegmentationSettings
@@ -70,7 +72,7 @@ def describe_cost(
     """Say how many runs tables need, how many of them are made, and how long the others take.
 
     Args:
-        paths: of configuration files, see `cdsp.experiment.config.read_config`.
+        paths: of configuration files, see `cdsp.experiment.read.read_config`.
         tables: their names, or paths such as ``results/table1.csv``; none: all of them.
         results: folder of the results of all data sets.
         hardware: of this machine, by `cdsp.training.runtime.describe`; runs made on other

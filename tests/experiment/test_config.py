@@ -16,7 +16,9 @@ from cdsp.dataset import settings as dataset
 from cdsp.evaluation import settings as evaluation
 from cdsp.evaluation.settings import EvaluationSettings
 from cdsp.experiment import config
-from cdsp.experiment.config import Run, parse_config
+from cdsp.experiment.read import merge_settings, parse_config, read_config
+from cdsp.experiment.run import Run
+from cdsp.experiment.variants import method_row, method_title
 from cdsp.losses import LOSS_TERMS, LossTerm, TermOptions
 from cdsp.pseudo_labels import settings as pseudo_labels
 from cdsp.reporting import settings as reporting
@@ -98,7 +100,7 @@ def settings_kinds():
 
 @pytest.mark.parametrize("paths", SHIPPED, ids=lambda paths: paths[-1].name)
 def test_shipped_configurations_parse_and_have_runs(paths):
-    parsed = config.read_config(*paths)
+    parsed = read_config(*paths)
     assert parsed.tables
     for table in parsed.tables:
         runs = parsed.runs(table)
@@ -108,7 +110,7 @@ def test_shipped_configurations_parse_and_have_runs(paths):
 
 @pytest.mark.parametrize("paths", SHIPPED, ids=lambda paths: paths[-1].name)
 def test_settings_survive_their_way_through_json(paths):
-    parsed = config.read_config(*paths)
+    parsed = read_config(*paths)
     parts = [parsed.stroke_settings, parsed.degradation, parsed.segmentation]
     parts += [parsed.dataset_settings(name) for name in parsed.datasets]
     parts += [*parsed.pseudo_labels.values(), *parsed.evaluation.values()]
@@ -304,22 +306,32 @@ WRONG = [
     (
         "pseudo_labels/more",
         {"evidence": "network"},
-        "pseudo_labels.more: 'evidence: network' and the key 'network' go together",
+        "pseudo_labels.more: evidence 'network': the key 'network' is missing",
     ),
     (
         "pseudo_labels/more",
         {**from_network(), "evidence": "cams"},
-        "pseudo_labels.more: 'evidence: network' and the key 'network' go together",
+        "pseudo_labels.more: evidence 'cams' has no use for the key 'network'",
     ),
     (
         "pseudo_labels/more",
         {"evidence": "masks"},
-        "pseudo_labels.more: 'evidence: masks' and the key 'corruption' go together",
+        "pseudo_labels.more: evidence 'masks': the key 'corruption' is missing",
     ),
     (
         "pseudo_labels/more",
         {"corruption": {"displacement": 2}},
-        "pseudo_labels.more: 'evidence: masks' and the key 'corruption' go together",
+        "pseudo_labels.more: evidence 'cams' has no use for the key 'corruption'",
+    ),
+    (
+        "pseudo_labels/more",
+        {"evidence": "strokes", "labels": {"refinement": "random_walk"}, "cams": {"scales": [2]}},
+        "pseudo_labels.more: evidence 'strokes' has no use for the key 'cams', which would be ign",
+    ),
+    (
+        "pseudo_labels/more",
+        {"folder": "data/labels", "labels": {"write_scribbles": True}},
+        "pseudo_labels.more: a folder of labels has no use for the key 'labels'",
     ),
     (
         "pseudo_labels/more",
@@ -468,7 +480,10 @@ def test_recipes_that_differ_in_the_classes_alone_differ_where_strokes_are_dropp
         **value["pseudo_labels"]["cam"],
         "classes_from": "full",
     }
-    value["pseudo_labels"]["alone"] = {**WALK, "classes_from": "full"}  # no recipe to stand for it
+    value["pseudo_labels"]["alone"] = {
+        "cams": {"scales": [3]},
+        "classes_from": "full",
+    }  # no recipe to stand for it
     value["tables"]["main"] |= {
         "methods": ["labels"],
         "scribbles": ["full", "shrink-1", "drop-0.5", "drop-0"],
@@ -523,7 +538,7 @@ def test_files_are_merged_as_snakemake_merges_them(parts):
         update_config(expected, part)
     merged = {}
     for part in parts:
-        merged = config._merge(merged, part)
+        merged = merge_settings(merged, part)
     assert merged == expected
 
 
@@ -537,28 +552,28 @@ def test_later_files_change_earlier_ones(tmp_path):
     paths = [tmp_path / f"{index}.yaml" for index in range(len(parts))]
     for path, part in zip(paths, parts, strict=True):
         path.write_text(yaml.safe_dump(part))
-    parsed = config.read_config(*paths)
+    parsed = read_config(*paths)
     assert (parsed.segmentation.epochs, parsed.segmentation.batch_size) == (20, 5)
     assert parsed.tables["main"].seeds == (4, 5)
     assert list(parsed.method("strokes").terms) == ["scribble", "mask"]
-    assert config.read_config(*paths[:2]).segmentation.batch_size == 3
+    assert read_config(*paths[:2]).segmentation.batch_size == 3
     paths[1].write_text("- a\n- b\n")
     with pytest.raises(ValueError, match=r"1\.yaml: expected settings \(key: value\)"):
-        config.read_config(*paths)
+        read_config(*paths)
     paths[1].write_text("segmentation: {batch_sise: 3}")
     with pytest.raises(ValueError, match=r"0\.yaml \+ .*1\.yaml.*'batch_sise'; did you mean"):
-        config.read_config(*paths)
+        read_config(*paths)
 
 
 def test_broken_or_missing_files_are_named(tmp_path):
     with pytest.raises(ValueError, match=r"absent\.yaml"):
-        config.read_config(tmp_path / "absent.yaml")
+        read_config(tmp_path / "absent.yaml")
     (tmp_path / "broken.yaml").write_text("dataset: [shapes\nmethods: {")
     with pytest.raises(ValueError, match=r"broken\.yaml: broken YAML"):
-        config.read_config(tmp_path / "broken.yaml")
+        read_config(tmp_path / "broken.yaml")
     (tmp_path / "empty.yaml").write_text("")
     with pytest.raises(ValueError, match=r"empty\.yaml: the key 'dataset' is missing"):
-        config.read_config(tmp_path / "empty.yaml")
+        read_config(tmp_path / "empty.yaml")
 
 
 def with_options(vary, **table):
@@ -596,8 +611,8 @@ def test_the_name_of_a_variant_gives_its_options_back(value):
     parsed = parse_config(with_options({"lorm.weight": [value]}))
     (name,) = [name for name in parsed.variants("main") if name.startswith("all")]
     assert parsed.method(name).terms["lorm"].weight == value
-    assert config.method_row(name) == "all"
-    assert config.method_title(name).startswith("all, lorm.weight ")
+    assert method_row(name) == "all"
+    assert method_title(name).startswith("all, lorm.weight ")
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import yaml
 from typer.testing import CliRunner
 
 from cdsp import cli
-from cdsp.experiment.config import read_config
+from cdsp.experiment.read import read_config
 from cdsp.settings import settings_dict
 from cdsp.tools import plan as cost
 from cdsp.tools.plan import default_jobs, describe_cost, hours_at_a_time

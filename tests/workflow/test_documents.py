@@ -27,7 +27,7 @@ def test_a_method_is_added_as_the_document_says(tmp_path):
     shutil.copytree(ROOT / "cdsp", tmp_path / "cdsp")
     (tmp_path / path).write_text(term)
     configuration = yaml.safe_load(TINY.read_text())
-    configuration["methods"] |= rows["methods"]
+    configuration["methods"] = rows["methods"]
     (table,) = rows["tables"].values()
     # As small as can be; the document's own names are those of the shipped configuration.
     smaller = {

@@ -7,18 +7,18 @@ into results/<dataset>/dataset: dataset.json, which describes a verified VOC-lay
 
 rule dataset:
     output:
-        f"{STAGES}/dataset/dataset.json",
+        PATHS.dataset,
     log:
-        f"{STAGES}/logs/dataset.log",
+        PATHS.log("dataset"),
     benchmark:
-        f"{STAGES}/benchmarks/dataset.tsv"
+        PATHS.benchmark("dataset")
     conda:
         "../../envs/cdsp.yaml"
     threads: real_cores(1)
     params:
-        command=dataset_command,
+        command=PLAN.dataset_command,
         name=CONFIG.dataset,
         settings=settings_json(CONFIG.dataset_settings(CONFIG.dataset)),
-        content=dataset_fingerprint,
+        content=USER_FILES.dataset(),
     shell:
         "cdsp dataset {params.command} --name {params.name} --settings {params.settings:q} > {log} 2>&1"

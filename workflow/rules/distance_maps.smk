@@ -6,13 +6,13 @@ From a label store into results/<dataset>/distance_maps/…/exponent-<λ>.h5.
 
 rule distance_maps_scribbles:
     input:
-        rules.scribbles_degrade.output.labels,
+        PATHS.scribble_labels("{scribbles}"),
     output:
-        f"{STAGES}/distance_maps/scribbles/{{scribbles}}/exponent-{{exponent}}.h5",
+        PATHS.scribble_distances("{scribbles}", "{exponent}"),
     log:
-        f"{STAGES}/logs/distance_maps/scribbles/{{scribbles}}/exponent-{{exponent}}.log",
+        PATHS.log("distance_maps/scribbles/{scribbles}/exponent-{exponent}"),
     benchmark:
-        f"{STAGES}/benchmarks/distance_maps/scribbles/{{scribbles}}/exponent-{{exponent}}.tsv"
+        PATHS.benchmark("distance_maps/scribbles/{scribbles}/exponent-{exponent}")
     conda:
         "../../envs/cdsp.yaml"
     threads: real_cores(1)
@@ -22,13 +22,17 @@ rule distance_maps_scribbles:
 
 rule distance_maps_pseudo_labels:
     input:
-        f"{RECIPE}/labels.h5",
+        PATHS.pseudo_labels("{scribbles}", "{recipe}"),
     output:
-        f"{STAGES}/distance_maps/pseudo_labels/{{scribbles}}/{{recipe}}/exponent-{{exponent}}.h5",
+        PATHS.pseudo_label_distances("{scribbles}", "{recipe}", "{exponent}"),
     log:
-        f"{STAGES}/logs/distance_maps/pseudo_labels/{{scribbles}}/{{recipe}}/exponent-{{exponent}}.log",
+        PATHS.log(
+            "distance_maps/pseudo_labels/{scribbles}/{recipe}/exponent-{exponent}"
+        ),
     benchmark:
-        f"{STAGES}/benchmarks/distance_maps/pseudo_labels/{{scribbles}}/{{recipe}}/exponent-{{exponent}}.tsv"
+        PATHS.benchmark(
+            "distance_maps/pseudo_labels/{scribbles}/{recipe}/exponent-{exponent}"
+        )
     conda:
         "../../envs/cdsp.yaml"
     threads: real_cores(1)

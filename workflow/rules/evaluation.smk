@@ -6,21 +6,22 @@ From weights.pt into results/<dataset>/evaluation/<run>/<protocol>: confusion.np
 
 rule evaluation:
     input:
-        dataset=rules.dataset.output,
-        weights=rules.segmentation.output,
+        dataset=PATHS.dataset,
+        weights=PATHS.run(RUN),
     output:
-        f"{STAGES}/evaluation/{RUN}/{{protocol}}/metrics.json",
+        metrics=PATHS.metrics(RUN, "{protocol}"),
+        confusion=PATHS.confusion(RUN, "{protocol}"),
     log:
-        f"{STAGES}/logs/evaluation/{RUN}/{{protocol}}.log",
+        PATHS.log(f"evaluation/{RUN}/{{protocol}}"),
     benchmark:
-        f"{STAGES}/benchmarks/evaluation/{RUN}/{{protocol}}.tsv"
+        PATHS.benchmark(f"evaluation/{RUN}/{{protocol}}")
     conda:
         "../../envs/cdsp.yaml"
     threads: real_cores(1)
     resources:
         gpu=GPU,
     params:
-        folder=subpath(output[0], parent=True),
+        folder=subpath(output.metrics, parent=True),
         settings=lambda wildcards: settings_json(CONFIG.evaluation[wildcards.protocol]),
     shell:
         "cdsp evaluation {input.weights} --dataset {input.dataset} --protocol {wildcards.protocol}"

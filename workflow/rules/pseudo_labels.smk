@@ -2,46 +2,49 @@
 
 A third way, pseudo_labels_corrupt, uses the training masks, for studying label quality alone.
 
-From dataset.json and scribbles into results/<dataset>/pseudo_labels/<scribbles>/<recipe>: the
-evidence (classifier.pt and cams.h5, or probabilities.h5 of a trained network), labels.h5 and
-quality.json (against training masks and held-out strokes, for reading only).
+From dataset.json and scribbles into results/<dataset>/pseudo_labels/<scribbles>: classifier-<digest>
+and cams-<digest>, which recipes with equal settings share, and <recipe>/labels.h5 and quality.json
+(against training masks and held-out strokes, for reading only); for a second round, <recipe>/probabilities.h5
+of a trained network.
 """
 
-RECIPE = f"{STAGES}/pseudo_labels/{{scribbles}}/{{recipe}}"
-RECIPE_LOG = f"{STAGES}/logs/{{rule}}/{{{{scribbles}}}}/{{{{recipe}}}}"
-RECIPE_BENCHMARK = f"{STAGES}/benchmarks/{{rule}}/{{{{scribbles}}}}/{{{{recipe}}}}.tsv"
+CLASSIFIER = "{scribbles}/classifier-{classifier}"
+CAMS = "{scribbles}/cams-{cams}"
+RECIPE = "{scribbles}/{recipe}"
 
 
 rule pseudo_labels_classifier:
     input:
-        dataset=rules.dataset.output,
-        classes=image_classes,
-        backbone=lambda wildcards: weight_file(
-            CONFIG.pseudo_labels[wildcards.recipe].classifier.backbone_weights
+        dataset=PATHS.dataset,
+        classes=lambda wildcards: PLAN.named_classes(
+            wildcards.scribbles, PLAN.classifiers[wildcards.classifier].classes_from
         ),
-        scribbles=classifier_scribbles,
+        scribbles=lambda wildcards: PLAN.classifier_scribbles(
+            wildcards.classifier, wildcards.scribbles
+        ),
     output:
-        weights=f"{RECIPE}/classifier.pt",
-        precision=f"{RECIPE}/classifier.json",
+        weights=PATHS.classifier("{scribbles}", "{classifier}"),
+        precision=PATHS.average_precision("{scribbles}", "{classifier}"),
     log:
-        RECIPE_LOG.format(rule="pseudo_labels_classifier") + ".log",
+        PATHS.log(f"pseudo_labels_classifier/{CLASSIFIER}"),
     benchmark:
-        RECIPE_BENCHMARK.format(rule="pseudo_labels_classifier")
+        PATHS.benchmark(f"pseudo_labels_classifier/{CLASSIFIER}")
     # First of all that could start: most of the runs wait for it.
     priority: 1
     conda:
         "../../envs/cdsp.yaml"
     threads:
         lambda wildcards: real_cores(
-            CONFIG.pseudo_labels[wildcards.recipe].classifier.cpu_threads
+            PLAN.classifiers[wildcards.classifier].settings.cpu_threads
         )
     resources:
         gpu=GPU,
     params:
-        settings=recipe_settings("classifier"),
-        scribbles=lambda wildcards, input: (
-            f"--scribbles {input.scribbles}" if input.scribbles else ""
+        settings=lambda wildcards: settings_json(
+            PLAN.classifiers[wildcards.classifier].settings
         ),
+        scribbles=lambda wildcards, input: optional("scribbles", input.scribbles),
+        backbone=lambda wildcards: USER_FILES.classifier_backbone(wildcards.classifier),
     shell:
         "cdsp pseudo_labels classifier --dataset {input.dataset} --image-classes {input.classes}"
         " {params.scribbles} --settings {params.settings:q} --output {output.weights} > {log} 2>&1"
@@ -49,22 +52,26 @@ rule pseudo_labels_classifier:
 
 rule pseudo_labels_cams:
     input:
-        dataset=rules.dataset.output,
-        classes=image_classes,
-        classifier=recipe_classifier,
+        dataset=PATHS.dataset,
+        classes=lambda wildcards: PLAN.named_classes(
+            wildcards.scribbles, PLAN.cams[wildcards.cams].classifier.classes_from
+        ),
+        classifier=lambda wildcards: PATHS.classifier(
+            wildcards.scribbles, PLAN.cams[wildcards.cams].classifier.name
+        ),
     output:
-        f"{RECIPE}/cams.h5",
+        PATHS.cams("{scribbles}", "{cams}"),
     log:
-        RECIPE_LOG.format(rule="pseudo_labels_cams") + ".log",
+        PATHS.log(f"pseudo_labels_cams/{CAMS}"),
     benchmark:
-        RECIPE_BENCHMARK.format(rule="pseudo_labels_cams")
+        PATHS.benchmark(f"pseudo_labels_cams/{CAMS}")
     conda:
         "../../envs/cdsp.yaml"
     threads: real_cores(1)
     resources:
         gpu=GPU,
     params:
-        settings=recipe_settings("cams"),
+        settings=lambda wildcards: settings_json(PLAN.cams[wildcards.cams].settings),
     shell:
         "cdsp pseudo_labels cams --dataset {input.dataset} --image-classes {input.classes}"
         " --classifier {input.classifier} --settings {params.settings:q} --output {output} > {log} 2>&1"
@@ -72,22 +79,26 @@ rule pseudo_labels_cams:
 
 rule pseudo_labels_probabilities:
     input:
-        dataset=rules.dataset.output,
-        classes=image_classes,
-        weights=evidence_weights,
+        dataset=PATHS.dataset,
+        classes=lambda wildcards: PLAN.recipe_classes(
+            wildcards.recipe, wildcards.scribbles
+        ),
+        weights=lambda wildcards: PLAN.evidence_weights(
+            wildcards.recipe, wildcards.scribbles
+        ),
     output:
-        f"{RECIPE}/probabilities.h5",
+        PATHS.probabilities("{scribbles}", "{recipe}"),
     log:
-        RECIPE_LOG.format(rule="pseudo_labels_probabilities") + ".log",
+        PATHS.log(f"pseudo_labels_probabilities/{RECIPE}"),
     benchmark:
-        RECIPE_BENCHMARK.format(rule="pseudo_labels_probabilities")
+        PATHS.benchmark(f"pseudo_labels_probabilities/{RECIPE}")
     conda:
         "../../envs/cdsp.yaml"
     threads: real_cores(1)
     resources:
         gpu=GPU,
     params:
-        settings=evidence_protocol,
+        settings=lambda wildcards: PLAN.evidence_protocol(wildcards.recipe),
     shell:
         "cdsp pseudo_labels probabilities {input.weights} --dataset {input.dataset}"
         " --image-classes {input.classes} --settings {params.settings:q} --output {output} > {log} 2>&1"
@@ -95,25 +106,27 @@ rule pseudo_labels_probabilities:
 
 rule pseudo_labels:
     input:
-        dataset=rules.dataset.output,
-        scribbles=rules.scribbles_degrade.output.labels,
-        evidence=recipe_evidence,
+        dataset=PATHS.dataset,
+        scribbles=PATHS.scribble_labels("{scribbles}"),
+        evidence=lambda wildcards: PLAN.recipe_evidence(
+            wildcards.recipe, wildcards.scribbles
+        ),
     output:
-        f"{RECIPE}/labels.h5",
+        PATHS.pseudo_labels("{scribbles}", "{recipe}"),
     log:
-        RECIPE_LOG.format(rule="pseudo_labels") + ".log",
+        PATHS.log(f"pseudo_labels/{RECIPE}"),
     benchmark:
-        RECIPE_BENCHMARK.format(rule="pseudo_labels")
+        PATHS.benchmark(f"pseudo_labels/{RECIPE}")
     wildcard_constraints:
-        recipe="|".join(MADE_HERE) or "-",
+        recipe=one_of(PLAN.recipes["made"]),
     conda:
         "../../envs/cdsp.yaml"
     threads: real_cores(1)
     params:
-        settings=recipe_settings("labels"),
-        evidence=lambda wildcards, input: (
-            f"--evidence {input.evidence}" if input.evidence else ""
+        settings=lambda wildcards: settings_json(
+            CONFIG.pseudo_labels[wildcards.recipe].labels
         ),
+        evidence=lambda wildcards, input: optional("evidence", input.evidence),
     shell:
         "cdsp pseudo_labels labels --dataset {input.dataset} --scribbles {input.scribbles}"
         " {params.evidence} --recipe {wildcards.recipe} --settings {params.settings:q} --output {output} > {log} 2>&1"
@@ -121,20 +134,21 @@ rule pseudo_labels:
 
 rule pseudo_labels_import:
     input:
-        rules.dataset.output,
+        PATHS.dataset,
     output:
-        f"{RECIPE}/labels.h5",
+        PATHS.pseudo_labels("{scribbles}", "{recipe}"),
     log:
-        RECIPE_LOG.format(rule="pseudo_labels_import") + ".log",
+        PATHS.log(f"pseudo_labels_import/{RECIPE}"),
     benchmark:
-        RECIPE_BENCHMARK.format(rule="pseudo_labels_import")
+        PATHS.benchmark(f"pseudo_labels_import/{RECIPE}")
     wildcard_constraints:
-        recipe="|".join(IMPORTED) or "-",
+        recipe=one_of(PLAN.recipes["imported"]),
     conda:
         "../../envs/cdsp.yaml"
     threads: real_cores(1)
     params:
         folder=lambda wildcards: CONFIG.pseudo_labels[wildcards.recipe].folder,
+        content=lambda wildcards: USER_FILES.imported_labels(wildcards.recipe),
     shell:
         "cdsp pseudo_labels import {params.folder:q} --dataset {input} --recipe {wildcards.recipe}"
         " --scribbles {wildcards.scribbles} --output {output} > {log} 2>&1"
@@ -142,20 +156,22 @@ rule pseudo_labels_import:
 
 rule pseudo_labels_corrupt:
     input:
-        rules.dataset.output,
+        PATHS.dataset,
     output:
-        f"{RECIPE}/labels.h5",
+        PATHS.pseudo_labels("{scribbles}", "{recipe}"),
     log:
-        RECIPE_LOG.format(rule="pseudo_labels_corrupt") + ".log",
+        PATHS.log(f"pseudo_labels_corrupt/{RECIPE}"),
     benchmark:
-        RECIPE_BENCHMARK.format(rule="pseudo_labels_corrupt")
+        PATHS.benchmark(f"pseudo_labels_corrupt/{RECIPE}")
     wildcard_constraints:
-        recipe="|".join(CORRUPTED) or "-",
+        recipe=one_of(PLAN.recipes["corrupted"]),
     conda:
         "../../envs/cdsp.yaml"
     threads: real_cores(1)
     params:
-        settings=recipe_settings("corruption"),
+        settings=lambda wildcards: settings_json(
+            CONFIG.pseudo_labels[wildcards.recipe].corruption
+        ),
     shell:
         "cdsp pseudo_labels corrupt --dataset {input} --recipe {wildcards.recipe}"
         " --scribbles {wildcards.scribbles} --settings {params.settings:q} --output {output} > {log} 2>&1"
@@ -163,14 +179,14 @@ rule pseudo_labels_corrupt:
 
 rule pseudo_labels_measure:
     input:
-        dataset=rules.dataset.output,
-        labels=f"{RECIPE}/labels.h5",
-        scribbles=rules.scribbles_degrade.output.labels,
-        full=f"{STAGES}/scribbles/full/labels.h5",
+        dataset=PATHS.dataset,
+        labels=PATHS.pseudo_labels("{scribbles}", "{recipe}"),
+        scribbles=PATHS.scribble_labels("{scribbles}"),
+        full=PATHS.scribble_labels("full"),
     output:
-        f"{RECIPE}/quality.json",
+        PATHS.quality("{scribbles}", "{recipe}"),
     log:
-        RECIPE_LOG.format(rule="pseudo_labels_measure") + ".log",
+        PATHS.log(f"pseudo_labels_measure/{RECIPE}"),
     conda:
         "../../envs/cdsp.yaml"
     threads: real_cores(1)

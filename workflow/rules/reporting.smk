@@ -5,27 +5,42 @@ From the metrics of all runs of a table into results/<dataset>/<table>.{csv,md,h
 into Snakemake's report.
 """
 
+from cdsp.reporting.settings import figure_endings, table_options
+
+
+def table_metrics(wildcards):
+    try:
+        USER_FILES.require_validation_images()
+    except ValueError as error:
+        raise WorkflowError(str(error))
+    return PLAN.table_metrics(wildcards.table)
+
+
+def panel_stores(wildcards):
+    """The stores of the panel of training images; the validation images have none."""
+    return PLAN.panel_stores(wildcards.table) if wildcards.panel == "panel" else {}
+
 
 rule reporting_table:
     input:
         metrics=table_metrics,
-        quality=table_quality,
+        quality=lambda wildcards: PLAN.table_quality(wildcards.table),
     output:
-        csv=f"{STAGES}/{{table}}.csv",
-        markdown=f"{STAGES}/{{table}}.md",
-        page=f"{STAGES}/{{table}}.html",
-        runs=f"{STAGES}/{{table}}.json",
-        labels=f"{STAGES}/{{table}}_labels.csv",
+        csv=PATHS.table("{table}", ".csv"),
+        markdown=PATHS.table("{table}", ".md"),
+        page=PATHS.table("{table}", ".html"),
+        runs=PATHS.table("{table}", ".json"),
+        labels=PATHS.table("{table}", "_labels.csv"),
     log:
-        f"{STAGES}/logs/reporting_table/{{table}}.log",
+        PATHS.log("reporting_table/{table}"),
     conda:
         "../../envs/cdsp.yaml"
     params:
-        metrics=table_metrics,  # here for their order, which is that of the rows
+        metrics=lambda wildcards: PLAN.table_metrics(wildcards.table),  # here for their order, which is that of the rows
         quality=lambda wildcards, input: " ".join(
             f"--quality {path}" for path in input.quality
         ),
-        options=table_options,
+        options=lambda wildcards: table_options(CONFIG.tables[wildcards.table]),
     shell:
         "cdsp reporting table {params.metrics} {params.quality} {params.options}"
         " --output {output.csv} > {log} 2>&1"
@@ -34,12 +49,12 @@ rule reporting_table:
 rule reporting_plot:
     """A figure of the table's numbers."""
     input:
-        rules.reporting_table.output.csv,
+        PATHS.table("{table}", ".csv"),
     output:
-        png=f"{STAGES}/{{table}}_{{plot}}.png",
-        svg=f"{STAGES}/{{table}}_{{plot}}.svg",
+        png=PATHS.table("{table}", "_{plot}.png"),
+        svg=PATHS.table("{table}", "_{plot}.svg"),
     log:
-        f"{STAGES}/logs/reporting_plot/{{table}}_{{plot}}.log",
+        PATHS.log("reporting_plot/{table}_{plot}"),
     wildcard_constraints:
         plot="curves|heat_map|label_quality",
     conda:
@@ -51,18 +66,18 @@ rule reporting_plot:
 rule reporting_runs:
     """A figure of what the runs logged or confused."""
     input:
-        first_metrics,
+        lambda wildcards: PLAN.first_metrics(wildcards.table),
     output:
-        png=f"{STAGES}/{{table}}_{{plot}}.png",
-        svg=f"{STAGES}/{{table}}_{{plot}}.svg",
+        png=PATHS.table("{table}", "_{plot}.png"),
+        svg=PATHS.table("{table}", "_{plot}.svg"),
     log:
-        f"{STAGES}/logs/reporting_runs/{{table}}_{{plot}}.log",
+        PATHS.log("reporting_runs/{table}_{plot}"),
     wildcard_constraints:
         plot="training|class_iou|confusion",
     conda:
         "../../envs/cdsp.yaml"
     params:
-        metrics=first_metrics,  # here for their order
+        metrics=lambda wildcards: PLAN.first_metrics(wildcards.table),  # here for their order
     shell:
         "cdsp reporting runs {wildcards.plot} {params.metrics} --output {output.png} > {log} 2>&1"
 
@@ -70,13 +85,13 @@ rule reporting_runs:
 rule reporting_panel:
     """Training images with all that was made of them, or validation images."""
     input:
-        dataset=rules.dataset.output,
-        weights=panel_weights,
+        dataset=PATHS.dataset,
+        weights=lambda wildcards: PLAN.panel_weights(wildcards.table),
         stores=lambda wildcards: list(panel_stores(wildcards).values()),
     output:
-        f"{STAGES}/{{table}}_{{panel}}.png",
+        PATHS.table("{table}", "_{panel}.png"),
     log:
-        f"{STAGES}/logs/reporting_panel/{{table}}_{{panel}}.log",
+        PATHS.log("reporting_panel/{table}_{panel}"),
     wildcard_constraints:
         panel="panel|comparison",
     conda:
@@ -85,11 +100,11 @@ rule reporting_panel:
     resources:
         gpu=GPU,
     params:
-        weights=panel_weights,  # here for their order, which is that of the columns
+        weights=lambda wildcards: PLAN.panel_weights(wildcards.table),  # here for their order, which is that of the columns
         stores=lambda wildcards: as_options(panel_stores(wildcards)),
         split=lambda wildcards: "train" if wildcards.panel == "panel" else "val",
         number=CONFIG.panel_images,
-        settings=panel_protocol,
+        settings=lambda wildcards: PLAN.protocol(wildcards.table),
     shell:
         "cdsp reporting panel {params.weights} --dataset {input.dataset} {params.stores}"
         " --split {params.split} --num-images {params.number} --settings {params.settings:q}"
@@ -99,78 +114,72 @@ rule reporting_panel:
 rule reporting_distance_maps:
     """Distance maps under every λ of the table."""
     input:
-        dataset=rules.dataset.output,
-        stores=lambda wildcards: list(distance_map_stores(wildcards).values()),
+        dataset=PATHS.dataset,
+        stores=lambda wildcards: list(
+            PLAN.distance_map_stores(wildcards.table).values()
+        ),
     output:
-        png=f"{STAGES}/{{table}}_distance_maps.png",
-        svg=f"{STAGES}/{{table}}_distance_maps.svg",
+        png=PATHS.table("{table}", "_distance_maps.png"),
+        svg=PATHS.table("{table}", "_distance_maps.svg"),
     log:
-        f"{STAGES}/logs/reporting_distance_maps/{{table}}.log",
+        PATHS.log("reporting_distance_maps/{table}"),
     conda:
         "../../envs/cdsp.yaml"
     threads: real_cores(1)
     params:
-        stores=lambda wildcards: as_options(distance_map_stores(wildcards)),
-        exponents=distance_map_exponents,
+        stores=lambda wildcards: as_options(PLAN.distance_map_stores(wildcards.table)),
+        exponents=lambda wildcards: " ".join(
+            f"--{option} {value}"
+            for option, value in PLAN.distance_map_exponents(wildcards.table)
+        ),
         number=CONFIG.panel_images,
     shell:
         "cdsp reporting distance_maps --dataset {input.dataset} {params.stores} {params.exponents}"
         " --num-images {params.number} --output {output.png} > {log} 2>&1"
 
 
+TABLE_ENDINGS = (".csv", ".md", ".html", ".json", "_labels.csv")
+
+
+def in_report(table, ending):
+    """A file of a table, in Snakemake's report where it is to be looked at."""
+    path = f"results/{table}{ending}"
+    if ending in (".md", ".json"):
+        return path
+    captions = {".csv": "table", ".html": "table", "_labels.csv": "labels"}
+    contents = {".csv": "table", ".html": "table", "_labels.csv": "pseudo-labels"}
+    content = contents.get(ending, ending[1:].partition(".")[0])
+    kind = ending.rpartition(".")[2]
+    return report(
+        path,
+        caption=f"../report/{captions.get(ending, 'figure')}.rst",
+        category=table,
+        labels={"content": content, "format": "page" if kind == "html" else kind},
+    )
+
+
 # One rule for each table: its figures are its own, so that a wildcard could not name them.
-for table in CONFIG.tables:
+for table, settings in CONFIG.tables.items():
 
     rule:
         name:
-            f"reporting_{table}"
+            f"reporting_publish_{table}"
         input:
-            expand(
-                f"{STAGES}/{table}{{ending}}",
-                ending=[".csv", ".md", ".html", ".json", "_labels.csv"],
-            ),
-            figure_files(table, STAGES),
-        output:
-            report(
-                f"results/{table}.csv",
-                caption="../report/table.rst",
-                category=table,
-                labels={"content": "table", "format": "csv"},
-            ),
-            f"results/{table}.md",
-            report(
-                f"results/{table}.html",
-                caption="../report/table.rst",
-                category=table,
-                labels={"content": "table", "format": "page"},
-            ),
-            f"results/{table}.json",
-            report(
-                f"results/{table}_labels.csv",
-                caption="../report/labels.rst",
-                category=table,
-                labels={"content": "pseudo-labels", "format": "csv"},
-            ),
             [
-                report(
-                    path,
-                    caption="../report/figure.rst",
-                    category=table,
-                    labels={
-                        "content": path.removeprefix(f"results/{table}_").partition(
-                            "."
-                        )[0],
-                        "format": path.rpartition(".")[2],
-                    },
-                )
-                for path in figure_files(table, "results")
+                PATHS.table(table, ending)
+                for ending in (*TABLE_ENDINGS, *figure_endings(settings))
+            ],
+        output:
+            [
+                in_report(table, ending)
+                for ending in (*TABLE_ENDINGS, *figure_endings(settings))
             ],
         log:
-            f"{STAGES}/logs/reporting/{table}.log",
+            PATHS.log(f"reporting_publish/{table}"),
         localrule: True
         conda:
             "../../envs/cdsp.yaml"
         params:
-            caption=table_caption(table),
+            caption=PLAN.table_caption(table),
         shell:
             "cp {input} results > {log} 2>&1"

@@ -8,42 +8,42 @@ shrink-<ratio> and drop-<ratio>.
 
 rule scribbles_strokes:
     input:
-        rules.dataset.output,
+        PATHS.dataset,
     output:
-        f"{STAGES}/scribbles/strokes.jsonl",
+        PATHS.strokes,
     log:
-        f"{STAGES}/logs/scribbles_strokes.log",
+        PATHS.log("scribbles_strokes"),
     benchmark:
-        f"{STAGES}/benchmarks/scribbles_strokes.tsv"
+        PATHS.benchmark("scribbles_strokes")
     conda:
         "../../envs/cdsp.yaml"
     threads: real_cores(1)
     params:
-        command=strokes_command,
+        command=PLAN.strokes_command,
         settings=settings_json(CONFIG.stroke_settings),
-        content=strokes_fingerprint,
+        content=USER_FILES.annotations(),
     shell:
         "cdsp scribbles {params.command} --dataset {input} --settings {params.settings:q} --output {output} > {log} 2>&1"
 
 
 rule scribbles_degrade:
     input:
-        dataset=rules.dataset.output,
-        strokes=rules.scribbles_strokes.output,
+        dataset=PATHS.dataset,
+        strokes=PATHS.strokes,
     output:
-        strokes=f"{STAGES}/scribbles/{{scribbles}}/strokes.jsonl",
-        labels=f"{STAGES}/scribbles/{{scribbles}}/labels.h5",
-        classes=f"{STAGES}/scribbles/{{scribbles}}/image_classes.json",
+        strokes=PATHS.degraded_strokes("{scribbles}"),
+        labels=PATHS.scribble_labels("{scribbles}"),
+        classes=PATHS.image_classes("{scribbles}"),
     log:
-        f"{STAGES}/logs/scribbles_degrade/{{scribbles}}.log",
+        PATHS.log("scribbles_degrade/{scribbles}"),
     benchmark:
-        f"{STAGES}/benchmarks/scribbles_degrade/{{scribbles}}.tsv"
+        PATHS.benchmark("scribbles_degrade/{scribbles}")
     conda:
         "../../envs/cdsp.yaml"
     threads: real_cores(1)
     params:
         folder=subpath(output.labels, parent=True),
-        settings=settings_json(CONFIG.degradation),
+        settings=lambda wildcards: PLAN.degradation_settings(wildcards.scribbles),
     shell:
         "cdsp scribbles degrade {input.strokes} --dataset {input.dataset}"
         " --degradation {wildcards.scribbles} --settings {params.settings:q}"

@@ -5,37 +5,31 @@ results/<dataset>/segmentation/<method>/<network>/<scribbles>/<recipe>/seed-<see
 beside it settings.json, environment.json, log.jsonl and, until it is finished, a state to resume.
 """
 
-RUN = "{method}/{network}/{scribbles}/{recipe}/seed-{seed}"
-
 
 rule segmentation:
     input:
-        dataset=rules.dataset.output,
-        stores=lambda wildcards: list(run_stores(wildcards).values()),
-        backbone=weight_file(CONFIG.segmentation.backbone_weights),
+        dataset=PATHS.dataset,
+        stores=lambda wildcards: list(PLAN.run_stores(run_of(wildcards)).values()),
     output:
-        f"{STAGES}/segmentation/{RUN}/weights.pt",
+        weights=PATHS.run(RUN),
+        settings=PATHS.run(RUN, "settings.json"),
+        environment=PATHS.run(RUN, "environment.json"),
+        epochs=PATHS.run(RUN, "log.jsonl"),
     log:
-        f"{STAGES}/logs/segmentation/{RUN}.log",
+        PATHS.log(f"segmentation/{RUN}"),
     benchmark:
-        f"{STAGES}/benchmarks/segmentation/{RUN}.tsv"
+        PATHS.benchmark(f"segmentation/{RUN}")
     conda:
         "../../envs/cdsp.yaml"
     threads: real_cores(CONFIG.segmentation.cpu_threads)
     resources:
         gpu=GPU,
     params:
-        folder=subpath(output[0], parent=True),
-        stores=lambda wildcards: as_options(run_stores(wildcards)),
-        terms=lambda wildcards: canonical_json(
-            {
-                name: settings_dict(term)
-                for name, term in CONFIG.method(wildcards.method).terms.items()
-            }
-        ),
-        settings=lambda wildcards: settings_json(
-            CONFIG.segmentation_settings(wildcards.network)
-        ),
+        folder=subpath(output.weights, parent=True),
+        stores=lambda wildcards: as_options(PLAN.run_stores(run_of(wildcards))),
+        terms=lambda wildcards: PLAN.run_terms(run_of(wildcards)),
+        settings=lambda wildcards: PLAN.run_training(run_of(wildcards)),
+        backbone=lambda wildcards: USER_FILES.run_backbone(run_of(wildcards)),
     shell:
         "cdsp segmentation --dataset {input.dataset} {params.stores} --method {wildcards.method}"
         " --terms {params.terms:q} --settings {params.settings:q} --seed {wildcards.seed}"

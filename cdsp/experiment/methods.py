@@ -1,0 +1,27 @@
+"""The methods that every experiment knows: the paper's rows, loss terms and their weights."""
+
+from __future__ import annotations
+
+from typing import Any
+
+_LABELS = {"scribble": 1, "pseudo_label": 1}
+_LORM = {"lorm": 1}
+_SCRIBBLE_DISTANCE = {"scribble_distance": {"weight": 1, "exponent": 2}}  # λ as in Table 1
+_PSEUDO_LABEL_DISTANCE = {"pseudo_label_distance": {"weight": 1, "exponent": 7}}
+
+METHODS: dict[str, dict[str, Any]] = {
+    "scribble_only": {"scribble": 1},
+    "pseudo_label_only": {"pseudo_label": 1},
+    "scribble_and_pseudo_label": _LABELS,
+    "cdsp": {**_LABELS, **_LORM, **_SCRIBBLE_DISTANCE, **_PSEUDO_LABEL_DISTANCE},
+    "full_supervision": {"mask": 1},
+    # The other subsets of the terms that the paper adds to both labels (Table 2):
+    "both_scribble_distance": {**_LABELS, **_SCRIBBLE_DISTANCE},
+    "both_pseudo_label_distance": {**_LABELS, **_PSEUDO_LABEL_DISTANCE},
+    "both_lorm": {**_LABELS, **_LORM},
+    "cdsp_without_lorm": {**_LABELS, **_SCRIBBLE_DISTANCE, **_PSEUDO_LABEL_DISTANCE},
+    "cdsp_without_pseudo_label_distance": {**_LABELS, **_LORM, **_SCRIBBLE_DISTANCE},
+    "cdsp_without_scribble_distance": {**_LABELS, **_LORM, **_PSEUDO_LABEL_DISTANCE},
+}
+"""Row of `methods` → its loss terms. The section `methods` of a configuration adds rows, or
+replaces one of these by another of its name."""

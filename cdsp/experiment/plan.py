@@ -1,0 +1,327 @@
+"""What every artefact of an experiment depends on: the planner.
+
+Rules of the workflow, and whoever else asks what a table needs, get settings, inputs and paths from
+here. What several recipes share is named by the digest of all that it depends on, so that it is
+made once, and that a recipe which nobody uses changes nothing.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from cdsp.experiment.config import Config, loses_classes
+from cdsp.experiment.paths import Paths
+from cdsp.experiment.run import Run
+from cdsp.experiment.variants import value_text
+from cdsp.io.files import canonical_json, digest
+from cdsp.pseudo_labels.settings import CamSettings, ClassifierSettings
+from cdsp.segmentation.method import Method
+from cdsp.settings import settings_dict
+
+MAP_OPTIONS = {
+    "scribble": "scribbles",
+    "pseudo_label": "pseudo-labels",
+    "scribble_distance": "scribble-distances",
+    "pseudo_label_distance": "pseudo-label-distances",
+}
+"""Map that a loss term reads → option of the commands for its store."""
+
+
+@dataclass(frozen=True)
+class Classifier:
+    """A classifier that recipes share.
+
+    Attributes:
+        settings: network and optimisation.
+        classes_from: the scribbles that its image-level classes come from; "degraded" wherever a
+            degradation takes no class away.
+    """
+
+    settings: ClassifierSettings
+    classes_from: str
+
+    @property
+    def name(self) -> str:
+        """Tells it apart from other classifiers on the same scribbles."""
+        return short_digest([settings_dict(self.settings), self.classes_from])
+
+
+@dataclass(frozen=True)
+class Cams:
+    """Class activation maps that recipes share.
+
+    Attributes:
+        classifier: whose maps they are.
+        settings: scales and flip.
+    """
+
+    classifier: Classifier
+    settings: CamSettings
+
+    @property
+    def name(self) -> str:
+        """Tells them apart from other maps on the same scribbles."""
+        return short_digest([self.classifier.name, settings_dict(self.settings)])
+
+
+def short_digest(value: Any) -> str:
+    """Eight hexadecimal digits that name what is shared."""
+    return digest(value)[:8]
+
+
+def settings_json(settings: Any) -> str:
+    """A stage's settings as the text that its command reads."""
+    return canonical_json(settings_dict(settings))
+
+
+class Plan:
+    """The artefacts of an experiment.
+
+    Attributes:
+        config: the experiment.
+        paths: where the artefacts lie.
+        recipes: recipes by where their labels come from: "made", "imported" or "corrupted".
+        classifiers: name of a shared classifier → the classifier.
+        cams: name of shared maps → the maps.
+    """
+
+    def __init__(self, config: Config, results: str = "results") -> None:
+        """``results`` is the folder of the results of all data sets."""
+        self.config = config
+        self.paths = Paths(f"{results}/{config.dataset}")
+        self.recipes: dict[str, list[str]] = {"made": [], "imported": [], "corrupted": []}
+        self.classifiers: dict[str, Classifier] = {}
+        self.cams: dict[str, Cams] = {}
+        for name, recipe in config.pseudo_labels.items():
+            corrupted = "corrupted" if recipe.evidence == "masks" else "made"
+            self.recipes["imported" if recipe.folder else corrupted].append(name)
+            if recipe.evidence == "cams" and not recipe.folder:
+                for classes_from in {"degraded", recipe.classes_from}:
+                    classifier = Classifier(recipe.classifier, classes_from)
+                    cams = Cams(classifier, recipe.cams)
+                    self.classifiers[classifier.name] = classifier
+                    self.cams[cams.name] = cams
+
+    @property
+    def dataset_command(self) -> str:
+        """Command of the stage `dataset` with its output."""
+        source = self.config.datasets[self.config.dataset]["source"]
+        # The data set that is drawn lies beside its description.
+        written = (
+            self.paths.dataset.rpartition("/")[0] if source == "shapes" else self.paths.dataset
+        )
+        return f"{source} --output {written}"
+
+    @property
+    def strokes_command(self) -> str:
+        """Command of the stage `scribbles` that makes the strokes."""
+        return {"simulated": "simulate", "annotations": "import"}[self.config.scribbles["source"]]
+
+    # scribbles
+
+    def degradation_settings(self, scribbles: str) -> str:
+        """Of a degradation, as JSON; only dropping has settings."""
+        return settings_json(self.config.degradation) if loses_classes(scribbles) else "{}"
+
+    def named_classes(self, scribbles: str, classes_from: str) -> str:
+        """The image-level classes of the degraded scribbles, or of the full ones."""
+        full = classes_from == "full" or not loses_classes(scribbles)
+        return self.paths.image_classes("full" if full else scribbles)
+
+    # pseudo_labels
+
+    def recipe_classes(self, recipe: str, scribbles: str) -> str:
+        """The image-level classes that a recipe goes by."""
+        return self.named_classes(scribbles, self.config.pseudo_labels[recipe].classes_from)
+
+    def recipe_cams(self, recipe: str, scribbles: str) -> tuple[str, Cams]:
+        """The maps of a recipe, and the scribbles below whose name they lie.
+
+        Shrinking keeps a point of every stroke, and with it every class: what is made of the
+        classes alone is made once, on the full scribbles.
+        """
+        settings = self.config.pseudo_labels[recipe]
+        learns_from_pixels = bool(settings.classifier.stroke_weight)
+        if not learns_from_pixels and (
+            settings.classes_from == "full" or not loses_classes(scribbles)
+        ):
+            scribbles = "full"
+        classes_from = settings.classes_from if loses_classes(scribbles) else "degraded"
+        return scribbles, Cams(Classifier(settings.classifier, classes_from), settings.cams)
+
+    def classifier_scribbles(self, classifier: str, scribbles: str) -> list[str]:
+        """The scribble labels, where the classifier learns from their pixels."""
+        if not self.classifiers[classifier].settings.stroke_weight:
+            return []
+        return [self.paths.scribble_labels(scribbles)]
+
+    def recipe_evidence(self, recipe: str, scribbles: str) -> list[str]:
+        """The store of a recipe's evidence; nothing where the strokes alone are the evidence."""
+        evidence = self.config.pseudo_labels[recipe].evidence
+        if evidence == "cams":
+            folder, cams = self.recipe_cams(recipe, scribbles)
+            return [self.paths.cams(folder, cams.name)]
+        if evidence == "network":
+            return [self.paths.probabilities(scribbles, recipe)]
+        return []
+
+    def evidence_weights(self, recipe: str, scribbles: str) -> str:
+        """The trained network behind a recipe."""
+        return self.paths.run(self.config.evidence_run(recipe, scribbles).folder)
+
+    def evidence_protocol(self, recipe: str) -> str:
+        """The protocol by which that network predicts, as JSON."""
+        network = self.config.pseudo_labels[recipe].network
+        assert network is not None
+        return settings_json(self.config.evaluation[network.protocol])
+
+    # segmentation
+
+    def run_stores(self, run: Run) -> dict[str, str]:
+        """The stores that a run reads: option of the command → path."""
+        method = self.config.method(run.method)
+        paths = {
+            "scribble": self.paths.scribble_labels(run.scribbles),
+            "pseudo_label": self.paths.pseudo_labels(run.scribbles, run.pseudo_labels),
+        }
+        if "scribble_distance" in method.exponents:
+            exponent = value_text(method.exponents["scribble_distance"])
+            paths["scribble_distance"] = self.paths.scribble_distances(run.scribbles, exponent)
+        if "pseudo_label_distance" in method.exponents:
+            exponent = value_text(method.exponents["pseudo_label_distance"])
+            paths["pseudo_label_distance"] = self.paths.pseudo_label_distances(
+                run.scribbles, run.pseudo_labels, exponent
+            )
+        return {MAP_OPTIONS[name]: paths[name] for name in MAP_OPTIONS if name in method.reads}
+
+    def run_terms(self, run: Run) -> str:
+        """The loss terms of a run with their options, as JSON."""
+        return method_json(self.config.method(run.method))
+
+    def run_training(self, run: Run) -> str:
+        """The settings of a run, as JSON."""
+        return settings_json(self.config.run_settings(run).segmentation)
+
+    # tables
+
+    def needed_runs(self, table: str) -> list[Run]:
+        """The runs of a table, and those whose networks its pseudo-labels are made by."""
+        runs = dict.fromkeys(self.config.runs(table))
+        settings = self.config.tables[table]
+        recipes = [(run.pseudo_labels, run.scribbles) for run in runs]
+        recipes += itertools.product(settings.measured_labels, settings.scribbles)
+        while recipes:
+            recipe, scribbles = recipes.pop()
+            if recipe == "none" or self.config.pseudo_labels[recipe].network is None:
+                continue
+            run = self.config.evidence_run(recipe, scribbles)
+            runs[run] = None
+            recipes.append((run.pseudo_labels, run.scribbles))
+        return list(runs)
+
+    def all_weights(self) -> list[str]:
+        """The trained networks of all tables."""
+        runs = itertools.chain(*map(self.config.runs, self.config.tables))
+        return list(dict.fromkeys(self.paths.run(run.folder) for run in runs))
+
+    def table_metrics(self, table: str) -> list[str]:
+        """The scores of a table's runs, in the order of its rows."""
+        return self._metrics(table, self.config.runs(table))
+
+    def table_quality(self, table: str) -> list[str]:
+        """Of all pseudo-labels that the table's runs learn from or that it measures besides."""
+        settings = self.config.tables[table]
+        trained = [run.pseudo_labels for run in self.config.runs(table)]
+        recipes = dict.fromkeys([*settings.measured_labels, *trained])
+        recipes.pop("none", None)
+        labels = dict.fromkeys(
+            (scribbles, self.config.recipe(recipe, scribbles))
+            for recipe in recipes
+            for scribbles in settings.scribbles
+        )
+        return list(itertools.starmap(self.paths.quality, labels))
+
+    def first_runs(self, table: str) -> list[Run]:
+        """The runs of a table's first network, scribbles and recipe: every method and seed."""
+        settings = self.config.tables[table]
+        return [
+            run
+            for run in self.config.runs(table)
+            if run.network == settings.networks[0]
+            and run.scribbles in (settings.scribbles[0], "none")
+            and run.pseudo_labels in (settings.pseudo_labels[0], "none")
+        ]
+
+    def first_metrics(self, table: str) -> list[str]:
+        """Their scores."""
+        return self._metrics(table, self.first_runs(table))
+
+    def panel_runs(self, table: str) -> list[Run]:
+        """Of the first runs, those of the first seed."""
+        seed = self.config.tables[table].seeds[0]
+        return [run for run in self.first_runs(table) if run.seed == seed]
+
+    def panel_weights(self, table: str) -> list[str]:
+        """Their networks."""
+        return [self.paths.run(run.folder) for run in self.panel_runs(table)]
+
+    def panel_stores(self, table: str) -> dict[str, str]:
+        """The stores that the panel's runs read: option → path."""
+        stores: dict[str, str] = {}
+        for run in self.panel_runs(table):
+            stores = self.run_stores(run) | stores
+        return {option: stores[option] for option in MAP_OPTIONS.values() if option in stores}
+
+    def protocol(self, table: str) -> str:
+        """The protocol of a table, as JSON."""
+        return settings_json(self.config.evaluation[self.config.tables[table].protocol])
+
+    def distance_map_stores(self, table: str) -> dict[str, str]:
+        """The stores whose distance maps are drawn: those of the first scribbles and recipe."""
+        settings = self.config.tables[table]
+        scribbles, recipe = settings.scribbles[0], settings.pseudo_labels[0]
+        return {
+            "scribbles": self.paths.scribble_labels(scribbles),
+            "pseudo-labels": self.paths.pseudo_labels(scribbles, recipe),
+        }
+
+    def distance_map_exponents(self, table: str) -> list[tuple[str, str]]:
+        """Every λ of a table's methods: option of the command, value."""
+        exponents = {
+            (name, exponent)
+            for method in self.config.variants(table)
+            for name, exponent in self.config.method(method).exponents.items()
+        }
+        return [
+            (name.removesuffix("_distance").replace("_", "-") + "-exponent", value_text(exponent))
+            for name, exponent in sorted(exponents)
+        ]
+
+    def table_caption(self, table: str) -> str:
+        """What was run for a table, for the report."""
+        settings, training = self.config.tables[table], settings_dict(self.config.segmentation)
+        keys = ("epochs", "batch_size", "crop_size", "optimizer", "learning_rate")
+        parts = {
+            "data set": self.config.dataset,
+            "methods": ", ".join(settings.methods),
+            "varied": "; ".join(f"{option} {values}" for option, values in settings.vary.items()),
+            "networks": ", ".join(settings.networks),
+            "scribbles": ", ".join(settings.scribbles),
+            "pseudo-labels": ", ".join(settings.pseudo_labels),
+            "seeds": ", ".join(map(str, settings.seeds)),
+            "protocol": settings.protocol,
+            "training": ", ".join(f"{key} {training[key]}" for key in keys),
+        }
+        return "; ".join(f"{key}: {value}" for key, value in parts.items() if value)
+
+    def _metrics(self, table: str, runs: Iterable[Run]) -> list[str]:
+        protocol = self.config.tables[table].protocol
+        return [self.paths.metrics(run.folder, protocol) for run in runs]
+
+
+def method_json(method: Method) -> str:
+    """Loss terms with their options, as JSON."""
+    return canonical_json({name: settings_dict(term) for name, term in method.terms.items()})

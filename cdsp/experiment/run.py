@@ -1,0 +1,47 @@
+"""A training run and what it is trained with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from cdsp.segmentation.method import Method
+from cdsp.segmentation.settings import SegmentationSettings
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training run: what tells it apart from every other, and the folder named after it.
+
+    Attributes:
+        method: name of a row of `methods`, or of a variant of one.
+        network: "<segmentor>-<backbone>".
+        scribbles: "full", "shrink-<ratio>" or "drop-<ratio>"; "none" if it reads none.
+        pseudo_labels: recipe, or "none" if it reads none.
+        seed: of weights, order and augmentation.
+    """
+
+    method: str
+    network: str
+    scribbles: str
+    pseudo_labels: str
+    seed: int
+
+    @property
+    def folder(self) -> str:
+        """The run's folder below ``results/<dataset>/segmentation``."""
+        return (
+            f"{self.method}/{self.network}/{self.scribbles}/{self.pseudo_labels}/seed-{self.seed}"
+        )
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """What a run is trained with.
+
+    Attributes:
+        method: its loss terms with their options.
+        segmentation: network, augmentation and optimisation.
+    """
+
+    method: Method
+    segmentation: SegmentationSettings

@@ -1,0 +1,184 @@
+import itertools
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+from test_config import minimal
+
+from cdsp.experiment.paths import Paths
+from cdsp.experiment.plan import Plan
+from cdsp.experiment.read import parse_config
+from cdsp.experiment.user_files import UserFiles
+from cdsp.experiment.variants import change_text, method_changes, value_text
+
+FLOATS = st.floats(min_value=0, max_value=20, allow_nan=False)
+
+
+def plan(**changes):
+    value = minimal()
+    value["tables"]["main"] |= {"methods": ["labels"]}
+    for section, content in changes.items():
+        value[section] = {**value.get(section, {}), **content}
+    return Plan(parse_config(value))
+
+
+@given(FLOATS, FLOATS)
+def test_different_exponents_have_different_paths(one, other):
+    """A λ is never rounded in a path, so that two that differ in the last digit do not collide."""
+    paths = [
+        Paths("results/x").scribble_distances("full", value_text(each)) for each in (one, other)
+    ]
+    assert (paths[0] == paths[1]) == (one == other)
+    assert float(value_text(one)) == one
+
+
+@given(FLOATS)
+def test_what_a_variant_changes_stands_in_its_name(value):
+    name = "cdsp" + change_text("lorm.weight", value) + change_text("lorm.mask", "literal")
+    assert method_changes(name) == {"lorm.weight": value, "lorm.mask": "literal"}
+
+
+def test_recipes_share_what_depends_on_the_same_settings():
+    recipes = {
+        "cam": {},
+        "walk_on_cam": {"labels": {"refinement": "random_walk"}},
+        "scales": {"cams": {"scales": [1]}},
+        "longer": {"classifier": {"epochs": 7}},
+        "all_classes": {"classes_from": "full"},
+    }
+    made = plan(pseudo_labels=recipes)
+    of = {name: made.recipe_cams(name, "drop-0.5") for name in recipes}
+    assert of["cam"] == of["walk_on_cam"]
+    assert of["scales"][1].classifier == of["cam"][1].classifier
+    assert len(set(of.values())) == 4
+    assert of["all_classes"][0] == "full"
+    # Where no class is lost, all classes are the classes.
+    assert made.recipe_cams("all_classes", "shrink-0.5") == made.recipe_cams("cam", "shrink-0.5")
+    for scribbles, recipe in itertools.product(("full", "shrink-1", "drop-0.5"), recipes):
+        _, cams = made.recipe_cams(recipe, scribbles)
+        assert made.cams[cams.name] == cams
+        assert made.classifiers[cams.classifier.name] == cams.classifier
+
+
+def test_a_recipe_that_no_table_uses_changes_nothing():
+    before = plan()
+    recipe = before.config.tables["main"].pseudo_labels[0]
+    same = minimal()["pseudo_labels"][recipe]
+    after = plan(pseudo_labels={"first": same, **minimal()["pseudo_labels"]})
+    assert after.recipe_evidence(recipe, "full") == before.recipe_evidence(recipe, "full")
+    assert after.table_metrics("main") == before.table_metrics("main")
+    assert after.table_quality("main") == before.table_quality("main")
+
+
+def test_only_dropping_depends_on_the_settings_of_a_degradation():
+    one, other = plan(degradation={"seed": 1}), plan(degradation={"seed": 2})
+    for scribbles in ("full", "shrink-0.5"):
+        assert one.degradation_settings(scribbles) == other.degradation_settings(scribbles) == "{}"
+    assert one.degradation_settings("drop-0.5") != other.degradation_settings("drop-0.5")
+
+
+def test_a_table_varies_settings_of_the_training():
+    value = minimal()
+    value["tables"]["main"] |= {
+        "methods": ["labels"],
+        "vary": {"segmentation.learning_rate": [0.25, 0.5]},
+    }
+    made = Plan(parse_config(value))
+    rates = {
+        run.method: made.config.run_settings(run).segmentation.learning_rate
+        for run in made.config.runs("main")
+    }
+    assert rates == {
+        "labels@segmentation.learning_rate=0.25": 0.25,
+        "labels@segmentation.learning_rate=0.5": 0.5,
+    }
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [
+        ("segmentation.lerning_rate", 1, "did you mean 'learning_rate'?"),
+        ("segmentation.learning_rate", "fast", "expected a number, found 'fast'"),
+        ("segmentation.warmup_epochs", 50, "warmup_epochs 50.0 must be below epochs"),
+    ],
+)
+def test_a_setting_that_the_training_does_not_know_is_refused(option, value, message):
+    configuration = minimal()
+    configuration["tables"]["main"] |= {"methods": ["labels"], "vary": {option: [value]}}
+    with pytest.raises(ValueError, match=r"tables\.main\.vary") as caught:
+        parse_config(configuration)
+    assert message in str(caught.value)
+
+
+@pytest.fixture
+def in_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("section", "content", "where"),
+    [
+        ("segmentation", {"backbone_weights": "data/typo.pth"}, "segmentation.backbone_weights"),
+        (
+            "pseudo_labels",
+            {"cam": {"classifier": {"backbone_weights": "data/typo.pth"}}},
+            "pseudo_labels.cam.classifier.backbone_weights",
+        ),
+        ("pseudo_labels", {"cam": {"folder": "data/typo.pth"}}, "pseudo_labels.cam.folder"),
+        ("scribbles", {"source": "annotations", "path": "data/typo.pth"}, "scribbles.path"),
+    ],
+)
+def test_a_named_file_that_is_not_there_is_refused(in_folder, section, content, where):
+    with pytest.raises(ValueError, match=rf"^{where}: data/typo.pth: no such file or folder"):
+        UserFiles(plan(**{section: content}))
+    (in_folder / "data").mkdir()
+    (in_folder / "data/typo.pth").touch()
+    UserFiles(plan(**{section: content}))
+
+
+def test_weights_are_known_by_their_content(in_folder):
+    weights = in_folder / "weights.pth"
+    weights.write_bytes(b"one")
+
+    def content():
+        made = plan(segmentation={"backbone_weights": "weights.pth"})
+        return UserFiles(made).run_backbone(made.config.runs("main")[0])
+
+    first = content()
+    weights.touch()
+    assert content() == first
+    weights.write_bytes(b"two")
+    assert content() != first
+    weights.write_bytes(b"one")
+    assert content() == first
+
+
+def test_what_a_system_leaves_in_a_folder_is_not_its_content(in_folder):
+    for name in ("JPEGImages/a.jpg", "Scribbles/a.png", "SegmentationClassAug/a.png"):
+        (in_folder / "mine" / name).parent.mkdir(parents=True)
+        (in_folder / "mine" / name).write_bytes(b"content")
+    own = yaml.safe_load("{own: {source: folder, path: mine, classes: [background, cat]}}")
+
+    def contents():
+        value = minimal() | {
+            "dataset": "own",
+            "datasets": own,
+            "scribbles": {"source": "annotations"},
+        }
+        files = UserFiles(Plan(parse_config(value)))
+        return files.dataset(), files.annotations()
+
+    before = contents()
+    for folder in ("JPEGImages", "Scribbles", "SegmentationClassAug"):
+        (in_folder / "mine" / folder / "Thumbs.db").touch()
+        (in_folder / "mine" / folder / ".DS_Store").touch()
+        for path in (in_folder / "mine" / folder).iterdir():
+            path.touch()
+    assert contents() == before
+    (in_folder / "mine/Scribbles/a.png").write_bytes(b"another")
+    assert contents()[0] == before[0]
+    assert contents()[1] != before[1]
+    (in_folder / "mine/SegmentationClassAug/a.png").write_bytes(b"another")
+    assert contents()[0] != before[0]
