@@ -33,6 +33,11 @@ include: "workflow/rules/evaluation.smk"
 include: "workflow/rules/reporting.smk"
 
 
+onstart:
+    for notice in PLAN.replaced_tables():
+        logger.warning(notice)
+
+
 rule all:
     default_target: True
     input:

@@ -19,7 +19,7 @@ from cdsp.pseudo_labels.random_walk import build_graph, random_walk, remove_unst
 from cdsp.pseudo_labels.settings import LabelSettings
 from cdsp.settings import settings_dict
 
-STAGE_VERSION = 2
+STAGE_VERSION = 3
 
 
 def calibrated_threshold(score: np.ndarray, scribbles: np.ndarray) -> float | None:
@@ -82,7 +82,9 @@ def label_from_evidence(
     """The pseudo-label of one image.
 
     Where only one class is in question, nothing tells an object from the background, and the label
-    stays 255: an image that has lost its object strokes is not known to be empty.
+    stays 255: an image that has lost its object strokes is not known to be empty. Where objects are
+    in question and only the background has strokes, the evidence decides without a walk, which
+    would reach every pixel from them; and where it shows no object either, the label stays 255.
 
     Args:
         scribbles: (H, W) uint8 scribble label.
@@ -106,7 +108,8 @@ def label_from_evidence(
             f"the strokes name the classes {unknown.tolist()}, the evidence knows "
             f"{classes.tolist()}; make it again from the same scribbles"
         )
-    if len(classes) > 1 and settings.refinement == "random_walk":
+    lost = len(classes) > 1 and set(np.unique(scribbles)) - {IGNORE} == {0}
+    if len(classes) > 1 and settings.refinement == "random_walk" and not lost:
         assert image is not None
         graph = build_graph(image, settings.superpixel_spacing, settings.colour_scale)
         prior = None if scores is None else _as_probabilities(scores)
@@ -115,6 +118,8 @@ def label_from_evidence(
     elif len(classes) > 1:
         assert scores is not None
         label = _highest(scores, classes, settings.uncertain_band)
+    if lost and not ((label != 0) & (label != IGNORE)).any():
+        label = np.full(scribbles.shape, IGNORE)
     if settings.unstroked == "ignore":
         label = remove_unstroked(label, scribbles)
     if settings.write_scribbles:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated
 
@@ -11,37 +12,21 @@ from cdsp.options import DeviceOption, OutputFolder, parse_option
 
 
 def settings(
-    stage: Annotated[
-        str | None, typer.Argument(help="One of the stages; all when left out.")
+    section: Annotated[
+        str | None,
+        typer.Argument(help="Section, such as segmentation or method.lorm; all when left out."),
     ] = None,
+    schema: Annotated[
+        bool, typer.Option("--schema", help="The JSON schema of a configuration, for editors.")
+    ] = False,
 ) -> None:
-    """List the settings of a stage: name, default (the paper's), meaning and range."""
-    from cdsp.dataset.settings import SOURCES
-    from cdsp.evaluation.settings import EvaluationSettings
-    from cdsp.losses import LOSS_TERMS
-    from cdsp.pseudo_labels import settings as pseudo_labels
-    from cdsp.scribbles.settings import STROKE_SOURCES, DegradationSettings
-    from cdsp.segmentation.settings import SegmentationSettings
-    from cdsp.settings import describe_settings, nearest
+    """List every setting of a configuration: name, default (the paper's), meaning and range."""
+    from cdsp.experiment.schema import config_schema, describe_sections
 
-    stages: dict[str, type] = {
-        **{f"dataset.{name}": kind for name, kind in SOURCES.items()},
-        **{f"scribbles.{name}": kind for name, kind in STROKE_SOURCES.items()},
-        "scribbles.degrade": DegradationSettings,
-        "pseudo_labels.classifier": pseudo_labels.ClassifierSettings,
-        "pseudo_labels.cams": pseudo_labels.CamSettings,
-        "pseudo_labels.network": pseudo_labels.NetworkEvidence,
-        "pseudo_labels.corruption": pseudo_labels.CorruptionSettings,
-        "pseudo_labels.labels": pseudo_labels.LabelSettings,
-        "segmentation": SegmentationSettings,
-        "evaluation": EvaluationSettings,
-        **{f"method.{name}": term.Options for name, term in LOSS_TERMS.items()},
-    }
-    chosen = {name: kind for name, kind in stages.items() if name.startswith(stage or "")}
-    if not chosen:
-        raise ValueError(f"unknown stage {stage!r}{nearest(str(stage), stages)}")
-    for name, kind in chosen.items():
-        typer.echo(f"{name}\n{describe_settings(kind, '  ')}\n")
+    if schema:
+        typer.echo(json.dumps(config_schema(), indent=2, ensure_ascii=False))
+    else:
+        typer.echo(describe_sections(section or ""))
 
 
 def plan(

@@ -117,6 +117,19 @@ def in_folder(tmp_path, monkeypatch):
     return tmp_path
 
 
+def test_a_table_of_another_data_set_is_not_replaced_without_a_word(in_folder):
+    made = plan()
+    (in_folder / "results").mkdir()
+    assert made.replaced_tables() == []
+    table = in_folder / "results/main.csv"
+    table.write_text(f"method,dataset\nlabels,{made.config.dataset}\n")
+    assert made.replaced_tables() == []
+    table.write_text("method,dataset\nlabels,another\n")
+    (notice,) = made.replaced_tables()
+    assert "results/main.csv is the table of another until" in notice
+    assert "results/another/main.csv keeps it" in notice
+
+
 @pytest.mark.parametrize(
     ("section", "content", "where"),
     [

@@ -104,8 +104,14 @@ def slow_label(cams, classes, settings, scribbles):
             ranked.remove(best)
             certain = best[0] - max(ranked)[0] >= settings.uncertain_band
             label[pixel] = best[1] if certain else 255
-        if settings.write_scribbles and scribbles[pixel] != 255:
-            label[pixel] = scribbles[pixel]
+    if (
+        classes
+        and {0} == set(scribbles.ravel().tolist()) - {255}
+        and set(label.ravel()) <= {0, 255}
+    ):
+        label[:] = 255  # only the background has strokes, and no object is seen
+    if settings.write_scribbles:
+        label[scribbles != 255] = scribbles[scribbles != 255]
     return label
 
 
@@ -130,6 +136,9 @@ def scored_cases(draw):
 def test_labels_from_any_scores_against_a_loop(case):
     scribbles, classes, scores, band = case
     found = label_from_evidence(scribbles, classes, scores, LabelSettings(uncertain_band=band))
+    if set(scribbles.ravel().tolist()) - {255} == {0} and not np.isin(found, classes[1:]).any():
+        assert (found == 255).all()  # only the background has strokes, and no object is seen
+        return
     for y, x in np.ndindex(SHAPE):
         first, second = sorted(scores[:, y, x], reverse=True)[:2]
         if first - second < band:
@@ -216,9 +225,10 @@ def test_evidence_decides_where_no_stroke_is_near():
     found = label_from_evidence(scribbles, classes, scores, WALK, image)
     away = np.abs(np.arange(48) - 26) > 2
     np.testing.assert_array_equal(found[:, away], truth[:, away])
-    # Without its influence, the only stroke takes it all.
+    scribbles[20:22, 40:42] = 3
+    # Without its influence, the strokes take it all.
     alone = dataclasses.replace(WALK, prior_weight=0.0)
-    assert not label_from_evidence(scribbles, classes, scores, alone, image).any()
+    assert set(np.unique(label_from_evidence(scribbles, classes, scores, alone, image))) == {0, 3}
 
 
 def test_places_where_nothing_scores_favour_no_class():
@@ -388,3 +398,22 @@ def test_an_image_that_nothing_tells_about_is_named(tiny_data, tmp_path):
     make_pseudo_labels(dataset, scribbles, None, WALK, output, recipe="x")
     store = LabelStore(output)
     assert all((store[image_id] == 255).all() for image_id in store)
+
+
+@pytest.mark.parametrize("settings", [WALK, LabelSettings()])
+def test_an_image_without_object_strokes_does_not_teach_that_it_is_empty(settings):
+    image = np.zeros((16, 24, 3), np.uint8)
+    scribbles = np.full((16, 24), 255, np.uint8)
+    scribbles[2, 2:22] = 0  # only the background's stroke is left, across the object
+    classes = np.array([0, 5], np.uint8)
+    shown = np.zeros((2, 16, 24))
+    shown[1, 6:, 12:] = 0.9
+    shown[0] = 1 - shown[1]
+    label = label_from_evidence(scribbles, classes, shown, settings, image)
+    np.testing.assert_array_equal(label, np.where(shown[1] > 0.5, 5, 0))
+    hidden = np.stack([np.full((16, 24), 0.9), np.full((16, 24), 0.1)])
+    assert (label_from_evidence(scribbles, classes, hidden, settings, image) == 255).all()
+    written = dataclasses.replace(settings, write_scribbles=True)
+    np.testing.assert_array_equal(
+        label_from_evidence(scribbles, classes, hidden, written, image), scribbles
+    )

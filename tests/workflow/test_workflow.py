@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import time
+import tomllib
 import zipfile
 from collections import Counter
 from collections.abc import Callable
@@ -123,10 +124,29 @@ def test_every_rule_names_its_environment_and_its_log(path):
         assert "> {log} 2>&1" in rule
 
 
-def test_the_conda_environment_is_this_project():
+def test_the_conda_environment_has_the_packages_of_the_project():
     content = yaml.safe_load((ROOT / "envs/cdsp.yaml").read_text())
-    assert {"pip": ["-e .."]} in content["dependencies"]
-    assert (ROOT / "envs/.." / "pyproject.toml").is_file()
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    (installed,) = (part["pip"] for part in content["dependencies"] if isinstance(part, dict))
+    needed = [name for name in project["dependencies"] if not name.startswith("snakemake")]
+    assert installed == needed  # the jobs themselves need no Snakemake
+
+
+def test_the_conda_environment_gets_the_project_itself(tmp_path):
+    """The script that Snakemake runs in it, with a `python` that tells what it was asked for."""
+    script = ROOT / "envs/cdsp.post-deploy.sh"
+    (tmp_path / "python").write_text('#!/bin/sh\necho "$@"\n')
+    (tmp_path / "python").chmod(0o755)
+    variables = {**os.environ, "PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}"}
+
+    def deploy(folder: Path) -> subprocess.CompletedProcess[str]:
+        command = ["bash", script]
+        return subprocess.run(command, cwd=folder, env=variables, capture_output=True, text=True)
+
+    assert deploy(ROOT).stdout.split() == ["-m", "pip", "install", "--no-deps", "--editable", "."]
+    elsewhere = deploy(tmp_path)
+    assert elsewhere.returncode == 1
+    assert "start snakemake --sdm conda in the folder of the Snakefile" in elsewhere.stderr
 
 
 # --- plans --------------------------------------------------------------------------------------
