@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 import reprlib
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
@@ -73,29 +72,24 @@ class Annotation:
 
     Attributes:
         image_id: the image's file name without folder and extension, as the file tells it.
-        source: the file, for messages.
+        source: the file.
         size: (height, width) of the image as the file states it; None where it does not.
         shapes: in the order in which they were drawn.
+        image_name: the image as the file calls it, with folders; empty: like the file itself.
+        entry: the place in a file of several entries, such as ``line 3``; empty where it has one.
     """
 
     image_id: str
     source: Path
     size: tuple[int, int] | None
     shapes: tuple[Shape, ...]
+    image_name: str = ""
+    entry: str = ""
 
-
-@contextmanager
-def collected(problems: list[str], where: str) -> Iterator[None]:
-    """Append a ValueError or OSError of the block to ``problems``, and go on after the block.
-
-    Args:
-        problems: what is wrong, in words; grows.
-        where: the file, and the image where it has several, for the message.
-    """
-    try:
-        yield
-    except (ValueError, OSError) as error:
-        problems.append(f"{where}: {str(error).removeprefix(f'{where}: ')}")
+    @property
+    def where(self) -> str:
+        """The file and the entry in it, for messages."""
+        return f"{self.source}, {self.entry}" if self.entry else str(self.source)
 
 
 def shown(value: Any) -> str:

@@ -24,7 +24,6 @@ import numpy as np
 from cdsp.annotations.annotation import (
     Annotation,
     Shape,
-    collected,
     from_corner,
     image_size,
     image_stem,
@@ -33,18 +32,19 @@ from cdsp.annotations.annotation import (
     shown,
     tag,
 )
+from cdsp.io.findings import Findings
 
 ROOT = "annotations"
 _VERSION = "1.1"
 
 
-def read(path: Path, elements: Iterable[Element], problems: list[str]) -> Iterator[Annotation]:
+def read(path: Path, elements: Iterable[Element], findings: Findings) -> Iterator[Annotation]:
     """Read the images of a task, one at a time.
 
     Args:
         path: the file.
         elements: the children of its root.
-        problems: what is wrong with single images and shapes, in words; grows.
+        findings: what is wrong with single images and shapes; grows.
 
     Raises:
         ValueError: another version, or a video.
@@ -58,21 +58,22 @@ def read(path: Path, elements: Iterable[Element], problems: list[str]) -> Iterat
         if element.tag == "track":
             raise ValueError("a track of a video; export as 'CVAT for images 1.1'")
         if element.tag == "image":
-            with collected(problems, str(path)):
-                yield _image(path, element, problems)
+            with findings.collected(path):
+                yield _image(path, element, findings)
 
 
-def _image(path: Path, image: Element, problems: list[str]) -> Annotation:
+def _image(path: Path, image: Element, findings: Findings) -> Annotation:
     name = image.get("name")
-    where = f"{path}, image {shown(name)}"
+    entry = f"image {shown(name)}"
     shapes: list[tuple[float, Shape]] = []
     for element in image:
-        with collected(problems, where):
+        with findings.collected(f"{path}, {entry}"):
             height = number(element.get("z_order", "0"), "z_order")
             shapes.extend((height, shape) for shape in _shapes(element))
     shapes.sort(key=lambda pair: pair[0])
     size = image_size(image.get("height"), image.get("width"))
-    return Annotation(image_stem(name), path, size, tuple(shape for _, shape in shapes))
+    ordered = tuple(shape for _, shape in shapes)
+    return Annotation(image_stem(name), path, size, ordered, str(name), entry)
 
 
 def _shapes(element: Element) -> list[Shape]:

@@ -23,7 +23,6 @@ import numpy as np
 from cdsp.annotations.annotation import (
     Annotation,
     Shape,
-    collected,
     from_corner,
     image_size,
     image_stem,
@@ -35,28 +34,29 @@ from cdsp.annotations.annotation import (
 from cdsp.annotations.painted import painted_strokes
 from cdsp.annotations.values import expect, read_items
 from cdsp.io.files import IGNORE
+from cdsp.io.findings import Findings
 
 
-def read(path: Path, problems: list[str]) -> Iterator[Annotation]:
+def read(path: Path, findings: Findings) -> Iterator[Annotation]:
     """Read the annotated tasks of an export, one at a time.
 
     Args:
         path: the file.
-        problems: what is wrong with single tasks and results, in words; grows.
+        findings: what is wrong with single tasks and results; grows.
 
     Raises:
         ValueError: not a list in JSON.
     """
     for index, task in enumerate(read_items(path)):
-        where = f"{path}, task {index}"
-        with collected(problems, where):
-            annotation = _annotation(path, expect(task, dict, "a task"), where, problems)
+        entry = f"task {index}"
+        with findings.collected(f"{path}, {entry}"):
+            annotation = _annotation(path, expect(task, dict, "a task"), entry, findings)
             if annotation is not None:
                 yield annotation
 
 
 def _annotation(
-    path: Path, task: dict[str, Any], where: str, problems: list[str]
+    path: Path, task: dict[str, Any], entry: str, findings: Findings
 ) -> Annotation | None:
     if "annotations" not in task:
         raise ValueError("it has no 'annotations'; export as JSON, neither JSON-MIN nor per result")
@@ -68,16 +68,17 @@ def _annotation(
     if not completed:
         return None
     last = max(reversed(completed), key=_updated)
-    image_id = _image_id(expect(task.get("data"), dict, "'data'"))
+    name = _image_name(expect(task.get("data"), dict, "'data'"))
+    image_id = image_stem(name)
 
     sizes: set[tuple[int, int]] = set()
     shapes: list[Shape] = []
     for result in expect(last.get("result"), list, "'result'"):
-        with collected(problems, f"{where}, image {shown(image_id)}"):
+        with findings.collected(f"{path}, {entry}, image {shown(image_id)}"):
             shapes.extend(_shapes(expect(result, dict, "a result"), sizes))
     if len(sizes) > 1:
         raise ValueError(f"its results give the image several sizes: {shown(sorted(sizes))}")
-    return Annotation(image_id, path, next(iter(sizes), None), tuple(shapes))
+    return Annotation(image_id, path, next(iter(sizes), None), tuple(shapes), name, entry)
 
 
 def _updated(version: dict[str, Any]) -> str:
@@ -86,13 +87,13 @@ def _updated(version: dict[str, Any]) -> str:
     return date if isinstance(date, str) else ""
 
 
-def _image_id(data: dict[str, Any]) -> str:
-    """The image's name: of a task with several data, the one called 'image' counts."""
+def _image_name(data: dict[str, Any]) -> str:
+    """The image's path: of a task with several data, the one called 'image' counts."""
     address = next(iter(data.values())) if len(data) == 1 else data.get("image")
     parts = urlsplit(expect(address, str, "the image in 'data'"))
     # Local files are served as /data/local-files/?d=<path>.
     local = parse_qs(parts.query).get("d", [])
-    return image_stem(local[0] if local else unquote(parts.path))
+    return local[0] if local else unquote(parts.path)
 
 
 def _shapes(result: dict[str, Any], sizes: set[tuple[int, int]]) -> list[Shape]:

@@ -17,7 +17,6 @@ from typing import Any
 from cdsp.annotations.annotation import (
     Annotation,
     Shape,
-    collected,
     from_corner,
     image_size,
     image_stem,
@@ -26,14 +25,15 @@ from cdsp.annotations.annotation import (
     tag,
 )
 from cdsp.annotations.values import expect, read_value
+from cdsp.io.findings import Findings
 
 
-def read(path: Path, problems: list[str]) -> Iterator[Annotation]:
+def read(path: Path, findings: Findings) -> Iterator[Annotation]:
     """Read the one image of a file; the image is the one that the file names.
 
     Args:
         path: the file.
-        problems: what is wrong with single shapes, in words; grows.
+        findings: what is wrong with single shapes; grows.
 
     Raises:
         ValueError: not a file of labelme.
@@ -49,11 +49,11 @@ def read(path: Path, problems: list[str]) -> Iterator[Annotation]:
     size = None if height is None and width is None else image_size(height, width)
     shapes: list[Shape] = []
     for record in expect(content["shapes"], list, "'shapes'"):
-        with collected(problems, str(path)):
+        with findings.collected(path):
             shapes.extend(_shapes(expect(record, dict, "a shape")))
     flags = expect(content.get("flags") or {}, dict, "'flags'")
     shapes.extend(tag(name) for name, is_set in flags.items() if is_set is True)
-    yield Annotation(image_id, path, size, tuple(shapes))
+    yield Annotation(image_id, path, size, tuple(shapes), content["imagePath"])
 
 
 def _shapes(record: dict[str, Any]) -> list[Shape]:

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from cdsp.annotations import cvat, label_studio, labelme, painted, tag_list, voc_xml
-from cdsp.annotations.annotation import Annotation, collected
+from cdsp.annotations.annotation import Annotation
 from cdsp.annotations.elements import read_elements
+from cdsp.io.findings import Findings
 
 FORMATS = {
     ".xml": "ScribbleSup, PASCAL VOC boxes, CVAT for images 1.1",
@@ -41,15 +42,15 @@ def annotation_files(path: Path) -> list[Path]:
     return files
 
 
-def read_annotations(path: Path, problems: list[str]) -> Iterator[Annotation]:
+def read_annotations(path: Path, findings: Findings) -> Iterator[Annotation]:
     """Read the annotations of a file or a folder, one image at a time; formats may be mixed.
 
-    A file, an image or a shape that cannot be read is left out and told in ``problems``, so that
+    A file, an image or a shape that cannot be read is left out and told in ``findings``, so that
     all that is wrong with a folder is known in the end.
 
     Args:
         path: the file or folder.
-        problems: what is wrong, in words; grows.
+        findings: what is wrong; grows.
 
     Yields:
         Annotations in the order of the files' names, and within a file in its order.
@@ -58,11 +59,11 @@ def read_annotations(path: Path, problems: list[str]) -> Iterator[Annotation]:
         ValueError: there is no such file.
     """
     for file in annotation_files(path):
-        with collected(problems, str(file)):
-            yield from _read_file(file, problems)
+        with findings.collected(file):
+            yield from _read_file(file, findings)
 
 
-def _read_file(path: Path, problems: list[str]) -> Iterator[Annotation]:
+def _read_file(path: Path, findings: Findings) -> Iterator[Annotation]:
     suffix = path.suffix.lower()
     if suffix == ".xml":
         elements = read_elements(path)
@@ -72,13 +73,13 @@ def _read_file(path: Path, problems: list[str]) -> Iterator[Annotation]:
             raise ValueError(
                 f"its root is <{root}>; expected {' or '.join(f'<{r}>' for r in readers)}"
             )
-        return readers[root](path, elements, problems)
+        return readers[root](path, elements, findings)
     if suffix == ".json":
         is_list = _first_sign(path) == b"["
-        return (label_studio if is_list else labelme).read(path, problems)
+        return (label_studio if is_list else labelme).read(path, findings)
     if suffix == ".png":
         return painted.read(path)
-    return tag_list.read(path, problems)
+    return tag_list.read(path, findings)
 
 
 def _first_sign(path: Path) -> bytes:

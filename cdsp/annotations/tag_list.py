@@ -7,17 +7,18 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TextIO
 
-from cdsp.annotations.annotation import Annotation, collected, tag
+from cdsp.annotations.annotation import Annotation, tag
+from cdsp.io.findings import Findings
 
 _LONGEST = 2**16
 
 
-def read(path: Path, problems: list[str]) -> Iterator[Annotation]:
+def read(path: Path, findings: Findings) -> Iterator[Annotation]:
     """Read the tags of one image after the other; empty lines are skipped.
 
     Args:
         path: the file.
-        problems: what is wrong with single lines, in words; grows.
+        findings: what is wrong with single lines; grows.
 
     Raises:
         ValueError: not CSV or not UTF-8.
@@ -27,9 +28,11 @@ def read(path: Path, problems: list[str]) -> Iterator[Annotation]:
         try:
             for values in lines:
                 if any(value.strip() for value in values):
-                    with collected(problems, f"{path}, line {lines.line_num}"):
+                    entry = f"line {lines.line_num}"
+                    with findings.collected(f"{path}, {entry}"):
                         tags = tuple(tag(label) for label in values[1:])
-                        yield Annotation(values[0].strip(), path, None, tags)
+                        name = values[0].strip()
+                        yield Annotation(name, path, None, tags, name, entry)
         except csv.Error as error:
             raise ValueError(f"line {lines.line_num}: {error}") from error
 

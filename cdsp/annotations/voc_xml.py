@@ -21,27 +21,27 @@ import numpy as np
 from cdsp.annotations.annotation import (
     Annotation,
     Shape,
-    collected,
     image_size,
     label_text,
     number,
 )
+from cdsp.io.findings import Findings
 
 ROOT = "annotation"
 
 
-def read(path: Path, elements: Iterable[Element], problems: list[str]) -> Iterator[Annotation]:
+def read(path: Path, elements: Iterable[Element], findings: Findings) -> Iterator[Annotation]:
     """Read the one image of a file; the image is called like the file.
 
     Args:
         path: the file.
         elements: the children of its root.
-        problems: what is wrong with single strokes and boxes, in words; grows.
+        findings: what is wrong with single strokes and boxes; grows.
     """
     size = None
     shapes: list[Shape] = []
     for element in elements:
-        with collected(problems, str(path)):
+        with findings.collected(path):
             if element.tag == "size":
                 size = image_size(element.findtext("height"), element.findtext("width"))
             elif element.tag == "polygon":

@@ -10,10 +10,11 @@ from pathlib import Path
 
 import numpy as np
 
-from cdsp.annotations.annotation import Annotation, collected, shown
+from cdsp.annotations.annotation import Annotation, shown
 from cdsp.annotations.read import annotation_files, read_annotations
 from cdsp.dataset.voc_layout import Dataset
 from cdsp.io.files import problem_list
+from cdsp.io.findings import Findings
 from cdsp.progress import progress
 from cdsp.scribbles.strokes import Box, ImageStrokes, Stroke, write_strokes
 from cdsp.settings import nearest
@@ -46,12 +47,14 @@ def import_strokes(dataset: Dataset, path: Path, output: Path, *, width: float =
     Raises:
         ValueError: listing every problem found, see `imported_images`.
     """
-    problems: list[str] = []
+    findings = Findings()
 
     def images() -> Iterator[ImageStrokes]:
-        yield from imported_images(dataset, path, width, problems)
-        if problems:
-            raise ValueError(problem_list(str(path), problems))
+        yield from imported_images(dataset, path, width, findings)
+        for hint in findings.hints:
+            logger.info("%s", hint)
+        if findings.problems:
+            raise ValueError(problem_list(str(path), list(findings.problems)))
 
     header = {
         "dataset": dataset.digest,
@@ -62,7 +65,7 @@ def import_strokes(dataset: Dataset, path: Path, output: Path, *, width: float =
 
 
 def imported_images(
-    dataset: Dataset, path: Path, width: float, problems: list[str]
+    dataset: Dataset, path: Path, width: float, findings: Findings
 ) -> Iterator[ImageStrokes]:
     """Turn annotations into the strokes, boxes and tags of training images, one at a time.
 
@@ -73,9 +76,9 @@ def imported_images(
         dataset: the data set.
         path: a file or folder of annotations, see `cdsp.annotations.read`.
         width: of strokes whose file does not say it, pixels.
-        problems: what is wrong, in words: files that cannot be read, training images without
-            annotation or with two, annotations for another size, unknown classes; grows, and is
-            complete after the last image.
+        findings: what is wrong (files that cannot be read, training images without annotation or
+            with two, annotations for another size, unknown classes) and what was left out; grows,
+            and is complete after the last image.
 
     Yields:
         What can be used, in the order of the annotations.
@@ -83,29 +86,29 @@ def imported_images(
     Raises:
         ValueError: there is no file of annotations.
     """
-    names = _ClassNames(dataset.classes)
+    names = _ClassNames(dataset.classes, findings)
     training = set(dataset.splits["train"])
-    sources: dict[str, Path] = {}
+    sources: dict[str, str] = {}
     others = 0
-    for annotation in progress(read_annotations(path, problems), "reading annotations"):
+    for annotation in progress(read_annotations(path, findings), "reading annotations"):
         image_id = _image_id(annotation, dataset)
         if image_id not in training:
             others += 1
         elif image_id in sources:
-            problems.append(
-                f"{annotation.source}: image {image_id!r} is annotated in {sources[image_id]} "
-                "already; keep one of the two"
+            findings.problems.append(
+                f"image {image_id!r} is annotated in {sources[image_id]} already; keep one of the "
+                "two",
+                annotation.where,
             )
         else:
-            sources[image_id] = annotation.source
-            with collected(problems, f"{annotation.source}, image {image_id!r}"):
+            sources[image_id] = annotation.where
+            with findings.collected(f"{annotation.source}, image {image_id!r}"):
                 yield _image_strokes(annotation, image_id, dataset.size(image_id), names, width)
     if others:
-        logger.info("%d annotations are of no training image and were left out", others)
-    problems.extend(names.problems())
+        findings.hints.append(f"{others} annotations are of no training image and were left out")
     missing = sorted(training - sources.keys())
     if missing:
-        problems.append(
+        findings.problems.append(
             f"{len(missing)} of {len(training)} training images have no annotation: "
             f"{', '.join(missing[:20])}{' …' if len(missing) > 20 else ''}; annotate them or take "
             "them off the list of training images"
@@ -162,30 +165,23 @@ def _image_strokes(
 
 
 class _ClassNames:
-    """Finds the classes that labels mean, and remembers the labels that mean none."""
+    """Finds the classes that labels mean, and tells of the labels that mean none."""
 
-    def __init__(self, classes: tuple[str, ...]) -> None:
+    def __init__(self, classes: tuple[str, ...], findings: Findings) -> None:
         self._classes = classes
+        self._findings = findings
         self._ids: dict[str | int, int] = {index: index for index in range(len(classes))}
         self._ids |= {name: class_id for class_id, name in enumerate(classes)}
         for short, name in VOC_NAMES.items():
             if name in classes:
                 self._ids.setdefault(short, classes.index(name))
-        self._unknown: dict[str | int, tuple[int, Path]] = {}
 
     def class_id(self, label: str | int, source: Path) -> int | None:
-        """The class of a label that stands in a file."""
+        """The class of a label that stands in a file; None, and a problem, where it means none."""
         if label not in self._ids:
-            number, first = self._unknown.get(label, (0, source))
-            self._unknown[label] = number + 1, first
-        return self._ids.get(label)
-
-    def problems(self) -> Iterator[str]:
-        """What to say of the labels that mean no class."""
-        for label, (number, first) in self._unknown.items():
-            times = f"{first} and {number - 1} more times" if number > 1 else f"{first}"
             if isinstance(label, int):
                 expected = f"the data set has the classes 0 to {len(self._classes) - 1}"
             else:
                 expected = f"no class of the data set{nearest(label, self._classes)}"
-            yield f"{times}: class {shown(label)}: {expected}"
+            self._findings.problems.append(f"class {shown(label)}: {expected}", source)
+        return self._ids.get(label)

@@ -17,6 +17,7 @@ from cdsp.annotations.read import annotation_files, read_annotations
 from cdsp.dataset.prepare import FolderContent, check_classes, inspect_folder
 from cdsp.dataset.voc_layout import Dataset, choose_images
 from cdsp.io.files import IGNORE, atomic_path, problem_list
+from cdsp.io.findings import Findings
 from cdsp.pictures.overlay import overlay, overlay_scribbles
 from cdsp.pictures.style import picture_grid
 from cdsp.scribbles.import_annotations import imported_images
@@ -88,7 +89,10 @@ def check_folder(
     if classes:
         check_classes(classes, "--classes")
     content = inspect_folder(root, len(classes) or IGNORE)
-    problems = content.problems
+    findings = Findings()
+    problems = findings.problems
+    for problem in content.problems:
+        problems.append(problem)
     if annotations is None and (root / "Scribbles").exists():
         annotations = root / "Scribbles"
     if annotations is not None:
@@ -121,7 +125,7 @@ def check_folder(
     summary = StrokeSummary()
     if annotations is not None:
         chosen = set(choose_images(dataset, SHOWN_IMAGES))
-        images = imported_images(dataset, annotations, width, problems)
+        images = imported_images(dataset, annotations, width, findings)
         summary = _summarise(images, chosen)
     print("\n".join(_report(dataset, content, annotations, summary)))
     if not classes:
@@ -136,15 +140,17 @@ def check_folder(
     if shown:
         _draw(dataset, [summary.shown[name] for name in shown], picture)
         print(f"\n{picture}: {len(shown)} of the annotated images, to look at.")
-    print("\n" + (problem_list(str(root), problems) if problems else "No problem was found."))
-    return problems
+    if findings.hints:
+        print("\n" + "\n".join(f"hint: {hint}" for hint in findings.hints))
+    print("\n" + (problem_list(str(root), list(problems)) if problems else "No problem was found."))
+    return list(problems)
 
 
 def _class_names(annotations: Path | None, content: FolderContent) -> tuple[str, ...]:
     """The names in the annotations, most frequent first, or numbers; the background before all."""
     labels: Counter[str | int] = Counter()
     if annotations is not None:
-        for annotation in read_annotations(annotations, []):
+        for annotation in read_annotations(annotations, Findings()):
             labels.update(shape.label for shape in annotation.shapes)
     named = [label for label, _ in labels.most_common() if isinstance(label, str)]
     background = next((name for name in named if name.lower() in BACKGROUND_NAMES), "background")

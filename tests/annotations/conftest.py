@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from cdsp.annotations.read import read_annotations
+from cdsp.io.findings import Findings
 from cdsp.scribbles.strokes import Stroke, rasterise
 
 
@@ -12,8 +13,8 @@ def read_file(tmp_path_factory):
     def read(name, content):
         path = tmp_path_factory.mktemp("file") / name
         path.write_bytes(content if isinstance(content, bytes) else content.encode())
-        problems = []
-        return list(read_annotations(path, problems)), problems
+        findings = Findings()
+        return list(read_annotations(path, findings)), list(findings.problems)
 
     return read
 

@@ -3,6 +3,7 @@ import tracemalloc
 import pytest
 
 from cdsp.annotations.read import read_annotations
+from cdsp.io.findings import Findings
 
 EXPORT = """<?xml version="1.0" encoding="utf-8"?>
 <annotations>
@@ -59,7 +60,7 @@ def test_a_wrong_shape_leaves_the_others(read_file, old, new, message):
     annotations, (problem, *_) = read_file("annotations.xml", EXPORT.replace(old, new))
     assert [annotation.image_id for annotation in annotations] == ["a.b", "empty"]
     assert 2 <= len(annotations[0].shapes) <= 5
-    assert "annotations.xml, image 'some/folder/a.b.jpg': " in problem
+    assert "annotations.xml, image 'some/folder/a.b.jpg'" in problem
     assert message in problem
 
 
@@ -98,10 +99,10 @@ def test_memory_does_not_grow_with_the_number_of_images(tmp_path, monkeypatch):
         )
         path = tmp_path / "annotations.xml"
         path.write_text(f"<annotations><version>1.1</version>{images}</annotations>")
-        problems = []
+        findings = Findings()
         tracemalloc.start()
-        read = sum(len(annotation.shapes) for annotation in read_annotations(path, problems))
+        read = sum(len(annotation.shapes) for annotation in read_annotations(path, findings))
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
-        assert (read, problems) == (5 * number, [])
+        assert (read, list(findings.problems)) == (5 * number, [])
     assert peaks[1] < 1.3 * peaks[0]

@@ -3,6 +3,7 @@ import pytest
 
 from cdsp.annotations.annotation import Shape
 from cdsp.annotations.read import annotation_files, read_annotations
+from cdsp.io.findings import Findings
 
 
 def test_tag_lists(read_file):
@@ -30,15 +31,15 @@ def test_a_folder_may_mix_formats_and_every_problem_is_told(tmp_path):
     (tmp_path / ".hidden.xml").write_text("<a>")
     (tmp_path / "folder.xml").mkdir()
     (tmp_path / "folder.xml" / "c.xml").write_text("<annotation></annotation>")
-    problems = []
-    found = [annotation.image_id for annotation in read_annotations(tmp_path, problems)]
+    findings = Findings()
+    found = [annotation.image_id for annotation in read_annotations(tmp_path, findings)]
     assert found == ["x", "b"]
-    assert [problem.split(": ")[0].rsplit("/")[-1] for problem in problems] == [
+    assert [problem.split(": ")[0].rsplit("/")[-1] for problem in findings.problems] == [
         "broken1.json",
         "broken2.png",
         "broken3.xml",
     ]
-    assert all(problem.startswith(f"{tmp_path}/broken") for problem in problems)
+    assert all(problem.startswith(f"{tmp_path}/broken") for problem in findings.problems)
 
 
 @pytest.mark.parametrize("name", ["", "absent.xml", "photo.jpg"])

@@ -167,9 +167,10 @@ def test_every_problem_is_listed_and_the_old_file_stays(dataset, annotations, tm
     message = str(error.value)
     for expected in (
         "a.xml: image 'a' is annotated in ",
+        "a.csv, line 1 already",
         "b.png: class 7: the data set has the classes 0 to 3",
         "c.json: class 'backgruond': no class of the data set; did you mean 'background'?",
-        "c.json and 1 more times: class 'dgo'",
+        "c.json and 1 more: class 'dgo'",
         "c.json: a 'circle' of 'cat' is no stroke or box; read are linestrip",
         "broken.json: broken JSON",
         "1 of 4 training images have no annotation: d",
