@@ -11,6 +11,7 @@ from typing import Literal, Self
 
 import numpy as np
 
+from cdsp.scribbles.painted_strokes import PaintedStroke, shrink_painted
 from cdsp.scribbles.strokes import ImageStrokes, Stroke, arc_length, cut
 
 
@@ -60,11 +61,12 @@ class Degradation:
         return f"{self.kind}-{np.format_float_positional(self.ratio, trim='-')}"
 
 
-def shrink_stroke(stroke: Stroke, ratio: float) -> Stroke:
-    """Shorten a stroke from both ends by arc length.
+def shrink_stroke(stroke: Stroke | PaintedStroke, ratio: float) -> Stroke | PaintedStroke:
+    """Shorten a stroke from both ends by arc length, or a painted one as `shrink_painted` does.
 
-    What stays of a stroke of length L is the window of length (1 - ratio) * L in its middle, cut
-    within segments where it must be. The window of a larger ratio lies inside that of a smaller.
+    What stays of a drawn stroke of length L is the window of length (1 - ratio) * L in its middle,
+    cut within segments where it must be. The window of a larger ratio lies inside that of a
+    smaller.
 
     Args:
         stroke: The stroke.
@@ -76,6 +78,8 @@ def shrink_stroke(stroke: Stroke, ratio: float) -> Stroke:
     _check_ratio(ratio)
     if ratio == 0:
         return stroke
+    if isinstance(stroke, PaintedStroke):
+        return shrink_painted(stroke, ratio)
     half = arc_length(stroke.points) / 2
     reach = (1 - ratio) * half
     return replace(stroke, points=cut(stroke.points, half - reach, half + reach))

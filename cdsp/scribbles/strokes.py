@@ -1,13 +1,15 @@
 """Annotations of an image, the rasterisation of strokes into scribble labels, and the file format.
 
-An image is annotated with strokes (ordered polylines; a point is a stroke of one point), boxes, and
-tags (image-level classes). A stroke file is JSON Lines, so that a data set never has to fit in
-memory: a header line, then one line per image.
+An image is annotated with strokes, boxes, and tags (image-level classes). A stroke was drawn (an
+ordered polyline; a point is a stroke of one point) or painted (the pixels themselves). A stroke
+file is JSON Lines, so that a data set never has to fit in memory: a header line, then one line per
+image. The runs of a painted stroke are row, first column and number of pixels, one after the other.
 
-    {"format": "cdsp-strokes", "version": 2, "source": "..."}
+    {"format": "cdsp-strokes", "version": 3, "source": "..."}
     {"boxes": [{"bottom": 90.0, "class_id": 17, "left": 4.0, "right": 60.5, "top": 12.0}, ...],
      "height": 375, "image_id": "2007_000175", "strokes": [
-        {"class_id": 17, "points": [[10.0, 20.5], [31.25, 20.5]], "width": 3.0}, ...],
+        {"class_id": 17, "points": [[10.0, 20.5], [31.25, 20.5]], "width": 3.0},
+        {"class_id": 15, "runs": [40, 107, 3, 41, 106, 5, 42, 107, 3]}, ...],
      "tags": [15, 17], "width": 500}
 """
 
@@ -23,9 +25,10 @@ from typing import Any
 import numpy as np
 
 from cdsp.io.files import IGNORE, atomic_path, canonical_json, check_image_id
+from cdsp.scribbles.painted_strokes import PaintedStroke, painted_from_json, painted_to_json
 
 _FORMAT = "cdsp-strokes"
-_VERSION = 2
+_VERSION = 3
 _DECIMALS = 3
 _SIDES = ("left", "top", "right", "bottom")
 _FARTHEST = 1e9  # px; beyond, differences of coordinates could overflow
@@ -38,7 +41,7 @@ WIDEST = 1000.0
 
 @dataclass(frozen=True, eq=False)
 class Stroke:
-    """One movement of the pen.
+    """One movement of the pen: a stroke that was drawn.
 
     Attributes:
         class_id: 0 for background, 1..254 for the classes.
@@ -122,20 +125,21 @@ class ImageStrokes:
         image_id: Name of the image in the data set, without folder and extension.
         height: Height of the image in pixels, >= 1.
         width: Width of the image in pixels, >= 1.
-        strokes: The strokes in the order in which they were drawn; a later one paints over an
-            earlier one.
+        strokes: The strokes in the order in which they were drawn or painted; a later one paints
+            over an earlier one.
         boxes: Boxes around objects.
         tags: Classes that somebody said are in the image, 1..254, ascending, each once. Classes
             that have strokes or boxes need no tag.
 
     Raises:
-        ValueError: If the image has no area, or tags are outside the range or out of order.
+        ValueError: If the image has no area, a painted stroke leaves it, or tags are outside the
+            range or out of order.
     """
 
     image_id: str
     height: int
     width: int
-    strokes: tuple[Stroke, ...]
+    strokes: tuple[Stroke | PaintedStroke, ...]
     boxes: tuple[Box, ...] = ()
     tags: tuple[int, ...] = ()
 
@@ -144,6 +148,14 @@ class ImageStrokes:
             raise ValueError(
                 f"image {self.image_id!r} is {self.height} x {self.width} px; expected at least 1"
             )
+        for stroke in self.strokes:
+            if isinstance(stroke, PaintedStroke) and (
+                stroke.shape[0] > self.height or stroke.shape[1] > self.width
+            ):
+                raise ValueError(
+                    f"image {self.image_id!r} is {self.height} x {self.width} px; a painted stroke "
+                    f"needs {stroke.shape[0]} x {stroke.shape[1]}"
+                )
         for tag in self.tags:
             _check_object_class("a tag", tag)
         if any(later <= earlier for earlier, later in pairwise(self.tags)):
@@ -178,10 +190,11 @@ def cut(points: np.ndarray, first: float, last: float) -> np.ndarray:
     return np.concatenate([ends[:1], between, ends[1:]])
 
 
-def rasterise(strokes: Sequence[Stroke], height: int, width: int) -> np.ndarray:
+def rasterise(strokes: Sequence[Stroke | PaintedStroke], height: int, width: int) -> np.ndarray:
     """Draw strokes into a scribble label.
 
-    A pixel belongs to a stroke when its centre lies within half the stroke's width of the polyline.
+    A painted stroke marks its own pixels, which must lie in the label. A pixel belongs to a drawn
+    stroke when its centre lies within half the stroke's width of the polyline.
     Ties go to the smaller coordinate, so that an axis-aligned stroke of integer width w is w pixels
     thick wherever it lies between the pixel centres. A stroke that moves less than one pixel is a
     dot: it is moved to the nearest pixel centre, so that it cannot fall between pixels.
@@ -196,7 +209,9 @@ def rasterise(strokes: Sequence[Stroke], height: int, width: int) -> np.ndarray:
     """
     label = np.full((height, width), IGNORE, dtype=np.uint8)
     for stroke in strokes:
-        for x, y in _covered_pixels(stroke, height, width):
+        painted = isinstance(stroke, PaintedStroke)
+        blocks = (stroke.pixels(),) if painted else _covered_pixels(stroke, height, width)
+        for x, y in blocks:
             label[y, x] = stroke.class_id
     return label
 
@@ -363,7 +378,9 @@ def _image_to_json(image: ImageStrokes) -> dict[str, Any]:
         "height": image.height,
         "width": image.width,
         "strokes": [
-            {
+            painted_to_json(stroke)
+            if isinstance(stroke, PaintedStroke)
+            else {
                 "class_id": stroke.class_id,
                 "points": _rounded(stroke.points),
                 "width": float(stroke.width),
@@ -407,7 +424,10 @@ def _image_from_json(record: dict[str, Any]) -> ImageStrokes:
     )
 
 
-def _stroke_from_json(record: Any) -> Stroke:
+def _stroke_from_json(record: Any) -> Stroke | PaintedStroke:
+    if isinstance(record, dict) and "runs" in record:
+        class_id, runs = _values(record, "class_id", "runs")
+        return painted_from_json(index(class_id), runs)
     class_id, points, width = _values(record, "class_id", "points", "width")
     return Stroke(index(class_id), np.asarray(points, dtype=np.float64), width)
 

@@ -267,7 +267,7 @@ def test_file_round_trip(tmp_path):
     assert read_header(path) == header
     assert plain(read_strokes(path)) == plain(some_images())
     first = path.read_text(encoding="utf-8").splitlines()[0]
-    assert json.loads(first) == {"format": "cdsp-strokes", "version": 2, **header}
+    assert json.loads(first) == {"format": "cdsp-strokes", "version": 3, **header}
 
     again = tmp_path / "again.jsonl"
     write_strokes(again, some_images(), dict(reversed(header.items())))
@@ -309,7 +309,7 @@ def test_reading_is_lazy(tmp_path):
     assert next(images).image_id == "2007_000175"
 
 
-HEADER = '{"format":"cdsp-strokes","version":2}\n'
+HEADER = '{"format":"cdsp-strokes","version":3}\n'
 IMAGE = '{"boxes":[],"height":2,"image_id":"a","strokes":[],"tags":[],"width":2}\n'
 BOX = '[{"bottom":2,"class_id":1,"left":1,"right":2,"top":1}]'
 
@@ -334,7 +334,7 @@ def with_tags(tags):
         (HEADER[:-5], "line 1: the line is cut short"),
         ("[1]\n", "line 1: expected a JSON object"),
         (HEADER.replace("cdsp-strokes", "else"), "line 1: expected format .* found format 'else'"),
-        (HEADER.replace("2", "1"), "line 1: expected format .*, version 2, found .* version 1"),
+        (HEADER.replace("3", "2"), "line 1: expected format .*, version 3, found .* version 2"),
         (IMAGE, "line 1: expected format"),
         (HEADER + IMAGE + IMAGE[:-1], "line 3: the line is cut short"),
         (HEADER + IMAGE + IMAGE[:20], "line 3: the line is cut short"),
