@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import torch
 from cdsp.dataset.voc_layout import Dataset
 from cdsp.evaluation.settings import EvaluationSettings
 from cdsp.io.files import (
+    IGNORE,
     METRICS_FORMAT,
     METRICS_VERSION,
     atomic_path,
@@ -60,7 +62,8 @@ def evaluate(
         What ``metrics.json`` holds.
 
     Raises:
-        ValueError: the network's classes are not the data set's, or there is no validation image.
+        ValueError: the network's classes are not the data set's, or there is no validation image,
+            or no pixel of their masks is of a class.
     """
     if not dataset.splits["val"]:
         raise ValueError(
@@ -81,6 +84,12 @@ def evaluate(
         confusion += confusion_matrix(dataset.mask(image_id), prediction, num_classes)
         if predictions is not None:
             write_label(predictions / f"{image_id}.png", prediction, dataset.palette)
+    if not confusion.any():
+        raise ValueError(
+            f"data set {dataset.name!r}: the masks of its {len(ids)} validation images are "
+            f"{IGNORE} (void) throughout, so that there is nothing to measure; give each pixel its "
+            "class index"
+        )
     result = scores(confusion, averaged)
     with atomic_path(output / "confusion.npy") as temporary:
         np.save(temporary, confusion)
@@ -138,26 +147,55 @@ def predict(
         device: where to compute.
 
     Raises:
-        ValueError: an unreadable file, two images of one name, or a result that would replace an
-            image; before anything is written.
+        ValueError: an unreadable file, two images of one name, or a result that would replace a
+            file; before anything is written.
     """
-    names = [path.stem for path in images]
+    stems = [path.stem for path in images]
     for path in images:
-        if names.count(path.stem) > 1:
+        if stems.count(path.stem) > 1:
             raise ValueError(f"{path}: two images are named {path.stem!r}; predict them apart")
         if output.resolve() == path.parent.resolve():
             raise ValueError(f"{path}: give another folder for the results than the image's own")
         read_image(path)
     checkpoint = read_network(weights, "segmentor")
+    names = "".join(f"{index} {name}\n" for index, name in enumerate(checkpoint.classes))
+    _check_free(images, output, names)
     network = checkpoint.network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     palette = class_palette(checkpoint.classes, checkpoint.colours)
-    lines = (f"{index} {name}\n" for index, name in enumerate(checkpoint.classes))
-    write_text(output / "classes.txt", "".join(lines))
+    write_text(output / "classes.txt", names)
     for path in progress(images, "predicting"):
         image = read_image(path)
         probability = predict_probabilities(network, image, settings, device)
         prediction = probability.argmax(dim=0).to(torch.uint8).cpu().numpy()
-        write_label(output / f"{path.stem}.png", prediction, palette)
+        label_file, picture_file = _predicted_files(output, path)
+        write_label(label_file, prediction, palette)
         picture = cv2.cvtColor(overlay(image, prediction, palette), cv2.COLOR_RGB2BGR)
-        with atomic_path(output / f"{path.stem}_overlay.jpg") as temporary:
+        with atomic_path(picture_file) as temporary:
             cv2.imwrite(str(temporary), picture)
+
+
+def _predicted_files(output: Path, image: Path) -> tuple[Path, Path]:
+    """Where the prediction of a photograph goes: the palette PNG and the picture to look at."""
+    return output / f"{image.stem}.png", output / f"{image.stem}_overlay.jpg"
+
+
+def _check_free(images: Sequence[Path], output: Path, names: str) -> None:
+    """Check that predicting replaces no file; ``names`` is what `classes.txt` is to hold.
+
+    Raises:
+        ValueError: it would.
+    """
+    taken = [
+        file for path in images for file in _predicted_files(output, path) if os.path.lexists(file)
+    ]
+    classes = output / "classes.txt"
+    if os.path.lexists(classes) and not (
+        classes.is_file() and classes.read_bytes() == names.encode()
+    ):
+        taken.append(classes)
+    if taken:
+        more = f" and {len(taken) - 1} others" if len(taken) > 1 else ""
+        raise ValueError(
+            f"{taken[0]}{more}: there already, and nothing is replaced; give another folder for "
+            "the results, or delete what an earlier call has left"
+        )

@@ -13,6 +13,7 @@ import torch
 import torchvision.models as torchvision_models
 from torch import Tensor, nn
 
+from cdsp.io.files import no_such
 from cdsp.networks.interface import BackboneName
 
 BACKBONES: tuple[str, ...] = get_args(BackboneName)
@@ -175,12 +176,15 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         ValueError: missing, truncated, or holding anything else than tensors and plain values.
     """
     if not path.is_file():
-        raise ValueError(f"{path}: no such file of weights")
+        raise ValueError(no_such(path, "file of weights"))
     try:
         value = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many kinds; all mean the same to the user
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ValueError(f"{path}: not a readable file of weights ({reason})") from error
+        # What torch says is left out: it advises to load files that execute what they hold.
+        raise ValueError(
+            f"{path}: no weights of cdsp or PyTorch that can be read: another kind of file, cut "
+            "short, or with something else in it than tensors and plain values"
+        ) from error
     if not isinstance(value, dict):
         raise ValueError(f"{path}: expected a dictionary of tensors, found {type(value).__name__}")
     return value

@@ -94,7 +94,10 @@ def read_network(path: Path, kind: str) -> NetworkCheckpoint:
     value = read_checkpoint(path)
     found = (value.get("format"), value.get("version"))
     if found != (FORMAT, VERSION):
-        raise ValueError(f"{path}: expected {FORMAT} version {VERSION}, found {found}")
+        raise ValueError(
+            f"{path}: no weights of cdsp: expected {FORMAT} version {VERSION}, found {found}; name "
+            "the weights.pt of a run"
+        )
     if value["kind"] != kind:
         raise ValueError(f"{path}: expected a {kind}, found a {value['kind']}")
     build = {"segmentor": build_segmentor, "classifier": Classifier}[kind]

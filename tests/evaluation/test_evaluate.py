@@ -8,7 +8,7 @@ from PIL import Image
 from cdsp.dataset.prepare import describe_folder, make_shapes
 from cdsp.evaluation.evaluate import class_indices, evaluate, predict
 from cdsp.evaluation.settings import EvaluationSettings
-from cdsp.io.files import VOC_PALETTE, read_label
+from cdsp.io.files import VOC_PALETTE, read_label, write_label
 from cdsp.networks.checkpoint import read_network
 from cdsp.networks.predictor import predict_probabilities
 
@@ -120,6 +120,16 @@ def test_names_of_classes_become_indices():
         class_indices(["dgo"], classes)
 
 
+def test_masks_without_a_counted_pixel_are_no_measurement(tiny_weights, tmp_path, tiny_data):
+    root = tmp_path / "void"
+    drawn = make_shapes(root, "void", num_train=1, num_val=2, size=33, seed=0)
+    for image_id in drawn.splits["val"]:
+        write_label(drawn.mask_path(image_id), np.full((33, 33), 255, np.uint8))
+    with pytest.raises(ValueError, match=r"2 validation images are 255 \(void\) throughout"):
+        evaluate(tiny_weights, drawn, QUICK, tmp_path / "out", protocol="quick", device=CPU)
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_data_set_of_other_classes_is_refused(tiny_weights, tmp_path):
     root = tmp_path / "other"
     drawn = make_shapes(root, "other", num_train=1, num_val=1, size=33, seed=0)
@@ -171,6 +181,29 @@ def test_photographs_of_any_size_and_mode_are_segmented(photographs, tiny_weight
     predict(photographs[:1], tiny_weights, tmp_path / "again", QUICK, CPU)
     for name in ("one.png", "one_overlay.jpg"):
         assert (tmp_path / "again" / name).read_bytes() == (output / name).read_bytes()
+
+
+def test_nothing_that_is_there_is_replaced(photographs, tiny_weights, tmp_path):
+    output = tmp_path / "own"
+    output.mkdir()
+    own = output / f"{photographs[0].stem}.png"
+    for make in (
+        lambda: own.write_bytes(b"mine"),
+        lambda: own.symlink_to(photographs[0]),
+        lambda: own.symlink_to(tmp_path / "nowhere"),
+    ):
+        make()
+        before = {path: path.lstat().st_mtime_ns for path in tmp_path.rglob("*")}
+        with pytest.raises(ValueError, match=f"{own.name}: there already, and nothing is replaced"):
+            predict(photographs, tiny_weights, output, QUICK, CPU)
+        assert {path: path.lstat().st_mtime_ns for path in tmp_path.rglob("*")} == before
+        own.unlink()
+    predict(photographs[:1], tiny_weights, output, QUICK, CPU)
+    predict(photographs[1:2], tiny_weights, output, QUICK, CPU)  # more into the same folder
+    (output / "classes.txt").write_text("my notes")
+    with pytest.raises(ValueError, match=r"classes\.txt: there already"):
+        predict(photographs[2:], tiny_weights, output, QUICK, CPU)
+    assert (output / "classes.txt").read_text() == "my notes"
 
 
 @pytest.mark.parametrize("problem", ["unreadable", "missing", "twice", "own folder"])

@@ -124,7 +124,7 @@ def test_missing_and_truncated_files_are_refused(tmp_path, segmentor):
     write_network(path, segmentor)
     data = path.read_bytes()
     path.write_bytes(data[: len(data) // 2])
-    with pytest.raises(ValueError, match="not a readable file of weights"):
+    with pytest.raises(ValueError, match="no weights of cdsp or PyTorch that can be read"):
         read_network(path, "segmentor")
 
 
