@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import datetime
 import difflib
 import math
 import os
@@ -18,17 +19,25 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 
 import yaml
 
+from cdsp.io.files import no_such, read_text
+
 Settings = TypeVar("Settings")
 
 
 def setting(
-    default: Any, help: str, *, minimum: float | None = None, maximum: float | None = None
+    default: Any,
+    help: str,
+    *,
+    minimum: float | None = None,
+    maximum: float | None = None,
+    is_path: bool = False,
 ) -> Any:
     """A dataclass field with its meaning and, for numbers, its range (both ends included).
 
     ``minimum`` and ``maximum`` apply to each number of a list. Without a default, give ``...``.
+    A text that ``is_path`` may begin with ``~``, the home folder.
     """
-    metadata = {"help": help, "minimum": minimum, "maximum": maximum}
+    metadata = {"help": help, "minimum": minimum, "maximum": maximum, "is_path": is_path}
     if default is ...:
         return dataclasses.field(metadata=metadata)
     if isinstance(default, dict) or dataclasses.is_dataclass(default):
@@ -132,6 +141,8 @@ def _parse_scalar(hint: type, value: Any, where: str, metadata: Mapping[str, Any
         hint_for_text = ""
         if hint in (float, int) and isinstance(value, str):
             hint_for_text = " (YAML reads 1e-3 as text: write 0.001 or 1.0e-3)"
+        if hint is str:
+            hint_for_text = _quoting_hint(value)
         raise ValueError(f"{where}: expected {names[hint]}, found {value!r}{hint_for_text}")
     if hint in (float, int):
         low, high = metadata.get("minimum"), metadata.get("maximum")
@@ -141,7 +152,17 @@ def _parse_scalar(hint: type, value: Any, where: str, metadata: Mapping[str, Any
             raise ValueError(f"{where}: {value} is out of range; expected at least {low}")
         if high is not None and value > high:
             raise ValueError(f"{where}: {value} is out of range; expected at most {high}")
-    return hint(value)
+    return os.path.expanduser(value) if metadata.get("is_path") else hint(value)
+
+
+def _quoting_hint(value: Any) -> str:
+    """How to write in YAML what was meant as text."""
+    if isinstance(value, bool):
+        words = "yes, on and true" if value else "no, off and false"
+        return f" (YAML reads {words} as {value}: put the word in quotes, such as '{words[:2]}')"
+    if isinstance(value, int | float | datetime.date):
+        return f" (YAML reads it as a number or a date: put it in quotes, '{value}')"
+    return ""
 
 
 def settings_dict(settings: Any) -> dict[str, Any]:
@@ -153,17 +174,38 @@ def read_yaml(text_or_path: str) -> Any:
     """Parse YAML from a file, if the text names one, or else from the text itself.
 
     Raises:
-        ValueError: the YAML is broken; the message tells the line.
+        ValueError: the YAML is broken, the message tells the line; or a key stands twice in a
+            mapping, of which YAML's readers drop the first; or the file is not UTF-8.
     """
-    path = Path(text_or_path)
-    is_file = os.path.isfile(text_or_path)  # Path.is_file raises on a text of one long line
+    expanded = os.path.expanduser(text_or_path)
+    is_file = os.path.isfile(expanded)  # Path.is_file raises on a text of one long line
+    path = Path(expanded)
     if not is_file and path.suffix in (".yaml", ".yml", ".json") and ":" not in text_or_path:
-        raise ValueError(f"{path}: no such settings file")
-    text = path.read_text(encoding="utf-8") if is_file else text_or_path
+        raise ValueError(no_such(path, "settings file"))
+    text = read_text(path) if is_file else text_or_path
     try:
-        return yaml.safe_load(text)
+        return yaml.load(text, _UniqueKeys)
     except yaml.YAMLError as error:
         raise ValueError(f"{text_or_path}: broken YAML: {error}") from error
+
+
+class _UniqueKeys(yaml.SafeLoader):
+    """YAML's safe loader, which refuses a key that stands twice in a mapping."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """A mapping; what ``<<`` merges into it may be overridden."""
+        lines: dict[str, int] = {}
+        for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                continue
+            line = key.start_mark.line + 1
+            if key.value in lines:
+                raise yaml.constructor.ConstructorError(
+                    problem=f"the key {key.value!r} stands twice, in line {lines[key.value]} and "
+                    f"in line {line}; join the two"
+                )
+            lines[key.value] = line
+        return super().construct_mapping(node, deep)
 
 
 def describe_settings(kind: type, indent: str = "") -> str:

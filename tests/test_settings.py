@@ -244,6 +244,69 @@ def test_yaml_is_read_from_files_and_from_text(tmp_path):
         read_yaml(str(path))
 
 
+@pytest.mark.parametrize(
+    ("text", "key", "lines"),
+    [
+        ("a: 1\nb: 2\na: 3\n", "a", "line 1 and in line 3"),
+        ("x:\n  epochs: 1\n  epochs: 2\n", "epochs", "line 2 and in line 3"),
+        ("{a: {b: 1, c: 2, b: 1}}", "b", "line 1 and in line 1"),
+    ],
+)
+def test_a_key_that_stands_twice_is_refused(tmp_path, text, key, lines):
+    with pytest.raises(ValueError, match=f"the key '{key}' stands twice, in {lines}"):
+        read_yaml(text)
+    (tmp_path / "my.yaml").write_text(text)
+    with pytest.raises(ValueError, match=rf"my\.yaml: .*\n*.*'{key}' stands twice"):
+        read_yaml(str(tmp_path / "my.yaml"))
+
+
+def test_merged_mappings_may_be_overridden():
+    text = "base: &base {a: 1, b: 2}\nother: {<<: *base, b: 3}\n"
+    assert read_yaml(text)["other"] == {"a": 1, "b": 3}
+
+
+def test_words_that_yaml_takes_for_something_else_are_to_be_put_in_quotes():
+    @dataclass(frozen=True)
+    class Names:
+        classes: tuple[str, ...] = setting(..., "names")
+
+    for text, shown in (
+        ("off", "no, off and false as False: put the word in quotes"),
+        ("yes", "yes, on and true as True: put the word in quotes"),
+        ("007", "put it in quotes, '7'"),
+        ("2024-05-01", "put it in quotes, '2024-05-01'"),
+    ):
+        with pytest.raises(ValueError, match=rf"classes\[1\]: expected text, found .*{shown}"):
+            parse_settings(Names, read_yaml(f"classes: [cat, {text}]"), "my.yaml")
+
+
+def test_the_home_folder_may_be_written_short(monkeypatch, tmp_path):
+    @dataclass(frozen=True)
+    class Places:
+        path: str = setting(..., "a folder", is_path=True)
+        other: str | None = setting(None, "a file", is_path=True)
+        word: str = setting("", "no path")
+
+    monkeypatch.setenv("HOME", str(tmp_path))
+    value = {"path": "~/data", "other": "~", "word": "~/data"}
+    found = parse_settings(Places, value, "my.yaml")
+    assert found == Places(f"{tmp_path}/data", str(tmp_path), "~/data")
+    assert parse_settings(Places, {"path": "a/~b"}, "my.yaml") == Places("a/~b")
+    (tmp_path / "my.yaml").write_text("a: 1")
+    assert read_yaml("~/my.yaml") == {"a": 1}
+
+
+def test_settings_in_other_encodings(tmp_path):
+    path = tmp_path / "my.yaml"
+    path.write_bytes("é: 1".encode("utf-16"))
+    assert read_yaml(str(path)) == {"é": 1}
+    path.write_bytes("é: 1".encode("latin-1"))
+    with pytest.raises(ValueError, match=r"my\.yaml: not UTF-8 text; save it as UTF-8"):
+        read_yaml(str(path))
+    with pytest.raises(ValueError, match=r"^none\.yaml: no such settings file \(looked for in /"):
+        read_yaml("none.yaml")
+
+
 def test_yaml_never_makes_objects():
     with pytest.raises(ValueError, match="broken YAML"):
         read_yaml("a: !!python/object/apply:os.getcwd []")

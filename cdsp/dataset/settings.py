@@ -22,7 +22,9 @@ class FolderSettings:
     """A data set of one's own, in VOC layout."""
 
     path: str = setting(
-        ..., "folder with JPEGImages/, SegmentationClassAug/ and ImageSets/SegmentationAug/"
+        ...,
+        "folder with JPEGImages/, SegmentationClassAug/ and ImageSets/SegmentationAug/",
+        is_path=True,
     )
     classes: tuple[str, ...] = setting(..., "names of all classes; the first is the background")
     colours: dict[str, tuple[int, int, int]] = setting(
@@ -34,8 +36,12 @@ class FolderSettings:
 class ScribbleSupSettings:
     """PASCAL VOC 2012 + SBD with the strokes of ScribbleSup, fetched where they are missing."""
 
-    path: str = setting("data/scribblesup", "folder to build it in, or of a copy made by hand")
-    archives: str | None = setting(None, "folder of archives downloaded before, used first")
+    path: str = setting(
+        "data/scribblesup", "folder to build it in, or of a copy made by hand", is_path=True
+    )
+    archives: str | None = setting(
+        None, "folder of archives downloaded before, used first", is_path=True
+    )
 
 
 SOURCES: dict[str, type] = {

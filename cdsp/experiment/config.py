@@ -12,7 +12,7 @@ from cdsp.evaluation.settings import EvaluationSettings
 from cdsp.experiment.methods import METHODS
 from cdsp.experiment.run import Run, RunSettings
 from cdsp.experiment.variants import change_text, method_changes, method_row
-from cdsp.io.files import check_image_id
+from cdsp.io.files import check_folder_name
 from cdsp.losses import LOSS_TERMS
 from cdsp.pseudo_labels.settings import PseudoLabelSettings
 from cdsp.reporting.settings import REPORTED_TABLES, TableSettings
@@ -53,7 +53,7 @@ class Config:
         object.__setattr__(self, "methods", {**METHODS, **self.methods})
         for section in ("datasets", "pseudo_labels", "methods", "evaluation", "tables"):
             for name in getattr(self, section):
-                _check_name(name, section)
+                check_folder_name(name, section)
         if "none" in self.pseudo_labels:
             raise ValueError("pseudo_labels: 'none' means no pseudo-labels; choose another name")
         _known(self.dataset, self.datasets, "dataset")
@@ -284,15 +284,6 @@ class Config:
 def loses_classes(scribbles: str) -> bool:
     """Whether a degradation can take a class from an image; shrinking keeps a point of each."""
     return Degradation.parse(scribbles).kind == "drop"
-
-
-def _check_name(name: str, section: str) -> None:
-    check_image_id(name, section)
-    if set(" +,()") & set(name):
-        raise ValueError(
-            f"{section}: {name!r} names folders and stands in commands; write it "
-            "without spaces, commas and brackets"
-        )
 
 
 def _parse_source(value: Any, sources: dict[str, type], where: str) -> Any:

@@ -7,15 +7,17 @@ disk leaves what was there before.
 
 from __future__ import annotations
 
+import codecs
 import hashlib
 import json
 import os
 import re
 import tempfile
+import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -23,12 +25,17 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 IGNORE = 255
 """The label of a pixel that is unlabelled, void or padded: it never supervises and never weighs."""
 
+NOT_UTF_8 = "not UTF-8 text; save it as UTF-8"
+"""What is said of a text in another encoding."""
+
 QUALITY_FORMAT, QUALITY_VERSION = "cdsp-pseudo-label-quality", 3
 METRICS_FORMAT, METRICS_VERSION = "cdsp-metrics", 2
 TABLE_FORMAT, TABLE_VERSION = "cdsp-table", 1
 """Formats that one stage writes and another reads."""
 
-_IMAGE_ID = re.compile(r"[\w][\w.\-+,() ]*")
+_JOINERS = "\u200c\u200d"  # parts of letters in Hindi, Persian and others, and of no width
+_FOLDER_NAME = re.compile(r"\w[\w.-]*")
+_LONGEST_NAME = 200  # bytes: with what is added to it, a name must fit into the 255 of a file's
 
 
 @contextmanager
@@ -100,18 +107,84 @@ def digest(value: Any) -> str:
     return hashlib.sha256(canonical_json(value).encode()).hexdigest()[:16]
 
 
+def normal_name(name: str) -> str:
+    """A name in the one form in which names are compared: accents composed, no spaces around it.
+
+    A Mac writes é as e and an accent (Unicode's form NFD), what people type is one letter (NFC).
+    """
+    return unicodedata.normalize("NFC", name).strip()
+
+
 def check_image_id(image_id: str, where: str) -> str:
     """Return ``image_id`` if it is safe as a file name and as a key in a label store.
 
     Raises:
-        ValueError: it is empty, or holds a slash or another character that could leave its folder.
+        ValueError: it is empty or too long, begins with a dot or a space, or holds a slash or a
+            sign that cannot be seen; the message names the sign.
     """
-    if not _IMAGE_ID.fullmatch(image_id):
+    refused = [sign for sign in image_id if not _is_safe(sign)]
+    if refused:
+        name = unicodedata.name(refused[0], f"U+{ord(refused[0]):04X}")
+        reason = f"it holds {refused[0]!r} ({name})"
+    elif not image_id or image_id.startswith("."):
+        reason = "it begins with a dot" if image_id else "it is empty"
+    elif image_id != image_id.strip():
+        reason = "it begins or ends with a space"
+    elif len(image_id.encode()) > _LONGEST_NAME:
+        reason = f"it is longer than {_LONGEST_NAME} bytes"
+    else:
+        return image_id
+    raise ValueError(
+        f"{where}: {image_id!r} is not an image id: {reason}; rename the image, or, in a list, "
+        "write its name without its folder"
+    )
+
+
+def _is_safe(sign: str) -> bool:
+    return (sign.isprintable() and sign not in "/\\") or sign in _JOINERS
+
+
+def check_folder_name(name: str, where: str) -> str:
+    """Return ``name`` if it can name a folder and stand in a command as it is.
+
+    Raises:
+        ValueError: it is empty or holds something else than letters, digits, '.', '-' and '_'.
+    """
+    if not _FOLDER_NAME.fullmatch(name):
         raise ValueError(
-            f"{where}: {image_id!r} is not an image id; expected letters, digits, '.', '-', '_', "
-            "'+', ',', brackets and spaces, without a folder"
+            f"{where}: {name!r} names folders and stands in commands; expected letters, digits, "
+            "'.', '-' and '_', without spaces, commas and brackets"
         )
-    return image_id
+    return name
+
+
+def no_such(path: Path, what: str) -> str:
+    """The message for a path that is not there; it says below which folder it was looked for."""
+    below = "" if path.is_absolute() else f" (looked for in {Path.cwd()})"
+    return f"{path}: no such {what}{below}"
+
+
+@contextmanager
+def open_text(path: Path) -> Iterator[TextIO]:
+    """Open a text that a user's programs wrote: UTF-8, or UTF-16 that says so by its first bytes.
+
+    Raises:
+        ValueError: in the block, where a text in another encoding is read.
+        OSError: the file cannot be read.
+    """
+    with path.open("rb") as file:
+        is_utf16 = file.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+    try:
+        with path.open(encoding="utf-16" if is_utf16 else "utf-8-sig", newline="") as file:
+            yield file
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: {NOT_UTF_8}") from error
+
+
+def read_text(path: Path) -> str:
+    """The whole of a text, see `open_text`."""
+    with open_text(path) as file:
+        return file.read()
 
 
 def problem_list(where: str, problems: Sequence[str]) -> str:

@@ -15,7 +15,9 @@ class ClassifierSettings:
     """The multi-label classifier; the defaults are the usual recipe for CAMs."""
 
     backbone: BackboneName = setting("resnet50", "network")
-    backbone_weights: str = setting("imagenet", "'imagenet', 'none' or the path of a state dict")
+    backbone_weights: str = setting(
+        "imagenet", "'imagenet', 'none' or the path of a state dict", is_path=True
+    )
     output_stride: Literal[8, 16] = setting(16, "pixels per feature")
     frozen_batch_norm: bool = setting(False, "keep the running statistics of the loaded weights")
     epochs: int = setting(5, "passes over the training images", minimum=1)
@@ -168,7 +170,9 @@ class PseudoLabelSettings:
         "degraded", "image-level classes: of the scribbles that remain, or of the full ones"
     )
     folder: str | None = setting(
-        None, "folder of index PNGs made elsewhere (SEAM, AFA, BMP…); replaces all of the above"
+        None,
+        "folder of index PNGs made elsewhere (SEAM, AFA, BMP…); replaces all of the above",
+        is_path=True,
     )
 
     def __post_init__(self) -> None:

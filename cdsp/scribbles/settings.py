@@ -23,7 +23,9 @@ class AnnotationSettings:
     """Strokes that people drew: ScribbleSup XML, PNG, labelme, CVAT or Label Studio exports."""
 
     path: str | None = setting(
-        None, "folder or file of annotations; none: Scribbles/ in the data set's own folder"
+        None,
+        "folder or file of annotations; none: Scribbles/ in the data set's own folder",
+        is_path=True,
     )
     width: float = setting(
         3.0, "of strokes whose file does not say it, pixels", minimum=0.5, maximum=WIDEST

@@ -16,7 +16,9 @@ class SegmentationSettings:
 
     segmentor: SegmentorName = setting("deeplabv3plus", "head")
     backbone: BackboneName = setting("resnet101", "network")
-    backbone_weights: str = setting("imagenet", "'imagenet', 'none' or the path of a state dict")
+    backbone_weights: str = setting(
+        "imagenet", "'imagenet', 'none' or the path of a state dict", is_path=True
+    )
     output_stride: Literal[8, 16] | None = setting(
         None, "pixels per feature; none: the head's own, 16 of DeepLabV3+ and 8 of DeepLabV2"
     )

@@ -365,7 +365,7 @@ WRONG = [
     ("evaluation/whole/scales", [], "evaluation.whole: scales"),
     ("evaluation/whole", {"window": 97, "stride": 98}, "evaluation.whole: stride 98"),
     ("evaluation", ["whole"], "config.evaluation: expected a mapping"),
-    ("methods/a\\b", {"scribble": 1}, "is not an image id"),
+    ("methods/a\\b", {"scribble": 1}, "names folders"),
     ("panel_images", 0, "config.panel_images: 0 is out of range"),
 ]
 

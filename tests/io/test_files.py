@@ -14,9 +14,11 @@ from cdsp.io.files import (
     check_image_id,
     check_label,
     digest,
+    normal_name,
     read_image,
     read_json,
     read_label,
+    read_text,
     voc_palette,
     write_json,
     write_label,
@@ -309,7 +311,11 @@ def test_digests_tell_values_apart_but_not_their_order():
 
 @pytest.mark.parametrize(
     "image_id",
-    ["2008_000003", "a", "0", "_x", "cat-1.final", "my photo", "a..b", "Élan", "IMG (1)"],
+    [
+        *("2008_000003", "a", "0", "_x", "cat-1.final", "my photo", "a..b", "Élan", "IMG (1)"),
+        *("नमस्ते", "ภาพที่1", "தமிழ்", "cafe\u0301", "می\u200cخواهم", "猫", "🐈", "IMG [1]", "-rf"),
+        *("{word}", "it's", "$HOME", "50%", "a&b", "#1", "a:b"),
+    ],
 )
 def test_ordinary_names_are_image_ids(image_id):
     assert check_image_id(image_id, "train.txt") == image_id
@@ -326,14 +332,42 @@ def test_ordinary_names_are_image_ids(image_id):
         "/a",
         "a\\b",
         ".hidden",
-        "-rf",
         " a",
+        "a ",
         "a\n",
         "a\0",
-        "a:b",
         "a\tb",
+        "a\u00a0b",
+        "a\u202eb",
+        "a\udceab",
+        "é" * 101,
     ],
 )
 def test_names_that_could_leave_their_folder_are_refused(image_id):
     with pytest.raises(ValueError, match=r"train\.txt: .* is not an image id"):
         check_image_id(image_id, "train.txt")
+
+
+def test_the_one_sign_that_is_refused_is_named():
+    for name, shown in (("a/b", "'/' (SOLIDUS)"), ("a\xa0b", "(NO-BREAK SPACE)"), ("\0", "U+0000")):
+        with pytest.raises(ValueError, match=re.escape(shown)):
+            check_image_id(name, "train.txt")
+
+
+def test_names_are_compared_in_one_form():
+    assert normal_name("cafe\u0301 ") == "caf\u00e9" == normal_name("caf\u00e9")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_texts_of_other_programs_are_read(tmp_path, encoding):
+    path = tmp_path / "list.txt"
+    path.write_bytes("é\r\n猫\n".encode(encoding))
+    assert read_text(path) == "é\r\n猫\n"
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "gbk", "cp1252"])
+def test_texts_in_other_encodings_are_told(tmp_path, encoding):
+    path = tmp_path / "list.txt"
+    path.write_bytes(("a" * 100_000 + "éà").encode(encoding))
+    with pytest.raises(ValueError, match=r"list\.txt: not UTF-8 text; save it as UTF-8$"):
+        read_text(path)
