@@ -37,7 +37,14 @@ def dataset_folder(
     from cdsp.dataset.settings import FolderSettings
 
     parsed = parse_option(FolderSettings, settings)
-    describe_folder(Path(parsed.path), name, parsed.classes, output, parsed.colours)
+    describe_folder(
+        Path(parsed.path),
+        name,
+        parsed.classes,
+        output,
+        parsed.colours,
+        void_regions=parsed.void_regions,
+    )
 
 
 @app.command("scribblesup")

@@ -5,31 +5,43 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-from collections.abc import Iterator, Mapping
+import unicodedata
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
-import numpy as np
 
+from cdsp.dataset.class_names import check_classes, class_hints
+from cdsp.dataset.leftovers import IMAGE_SUFFIXES, tell_unused
+from cdsp.dataset.masks import MaskCensus
 from cdsp.dataset.shapes import CLASS_NAMES, draw_shape_scene
-from cdsp.dataset.voc_layout import FORMAT, SPLITS, VERSION, Dataset, read_dataset, read_list
+from cdsp.dataset.voc_layout import (
+    FORMAT,
+    SPLITS,
+    VERSION,
+    Dataset,
+    default_mask,
+    read_dataset,
+    read_list,
+)
 from cdsp.io.files import (
+    IGNORE,
     atomic_path,
     check_image_id,
-    check_label,
     class_palette,
     digest,
+    no_such,
+    normal_name,
     problem_list,
     read_image,
-    read_label,
     write_json,
     write_label,
     write_text,
 )
+from cdsp.io.findings import Findings
+from cdsp.io.names import first_few, nearest_pairs
 from cdsp.progress import progress
-
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 
 logger = logging.getLogger(__name__)
 
@@ -41,67 +53,79 @@ class FolderContent:
     Attributes:
         splits: "train" and "val" → the ids of their lists.
         images: image id → (file below the folder, height, width), of the listed and readable ones.
+        masks: image id → file below the folder, of all that have one, listed or not.
         train_masks: whether the training images have masks.
-        mask_pixels: (256,) int64, the pixels of each value in all masks.
-        problems: all that is wrong, in words.
+        census: what the masks hold.
+        findings: all that is wrong, and what is not used or may be meant otherwise.
     """
 
     splits: dict[str, list[str]]
     images: dict[str, tuple[str, int, int]]
+    masks: dict[str, str]
     train_masks: bool
-    mask_pixels: np.ndarray
-    problems: list[str]
+    census: MaskCensus
+    findings: Findings
 
 
-def inspect_folder(root: Path, num_classes: int) -> FolderContent:
+def inspect_folder(
+    root: Path, classes: Sequence[str], *, void_regions: bool = False
+) -> FolderContent:
     """Read every listed image and mask of a folder in VOC layout.
 
     Without ``train.txt`` all images that are not in ``val.txt`` are training images; without
     ``val.txt`` there are no validation images. Validation images have masks; training images have
-    them all or not at all.
+    them all or not at all. Names are compared in one form, see `normal_name`.
 
     Args:
         root: the folder.
-        num_classes: background included; a mask holds the values below it and 255.
+        classes: names of all classes, the background first; a mask holds their indices and 255.
+            Empty: not known yet.
+        void_regions: whether 255 fills whole regions of masks on purpose.
 
     Raises:
         ValueError: no such folder.
     """
     if not root.is_dir():
-        raise ValueError(f"{root}: no such folder")
-    problems: list[str] = []
-    files = _image_files(root / "JPEGImages", problems)
-    splits = _read_splits(root / "ImageSets" / "SegmentationAug", files, problems)
-    without = [name for name in splits["train"] if not _mask_path(root, name).is_file()]
-    train_masks = bool(splits["train"]) and len(without) < len(splits["train"])
-    content = FolderContent(splits, {}, train_masks, np.zeros(256, np.int64), problems)
-    for split in SPLITS:
-        for image_id in progress(splits[split], f"checking {split} images"):
-            if image_id in content.images:
-                continue
-            try:
-                file = _listed_file(root, files, image_id)
-                height, width = read_image(file).shape[:2]
-                if split == "val" or train_masks:
-                    mask = _mask_path(root, image_id)
-                    content.mask_pixels += _check_mask(mask, height, width, num_classes)
-                content.images[image_id] = (f"JPEGImages/{file.name}", height, width)
-            except ValueError as error:
-                problems.append(str(error))
-    return content
-
-
-def check_classes(classes: tuple[str, ...], where: str) -> None:
-    """Check the names of all classes.
-
-    Raises:
-        ValueError: too few or too many for a label, or a name that stands there twice.
-    """
-    if not 2 <= len(classes) <= 255:
-        raise ValueError(f"{where}: {len(classes)} classes; expected 2 to 255, background included")
-    repeated = [other for other in classes if classes.count(other) > 1]
-    if repeated:
-        raise ValueError(f"{where}: the class {repeated[0]!r} is named twice")
+        raise ValueError(no_such(root, "folder"))
+    findings = Findings()
+    files = _files_by_id(root / "JPEGImages", IMAGE_SUFFIXES, findings)
+    if not files:
+        findings.problems.append(
+            f"{root / 'JPEGImages'}: no image ({', '.join(IMAGE_SUFFIXES)}) is in it"
+            if (root / "JPEGImages").is_dir()
+            else f"{root / 'JPEGImages'}: no such folder of images"
+        )
+    masks = _files_by_id(root / "SegmentationClassAug", (".png",), findings)
+    splits = _read_splits(root / "ImageSets" / "SegmentationAug", files, findings)
+    without = [image_id for image_id in splits["train"] if image_id not in masks]
+    train_masks = len(without) < len(splits["train"])
+    if train_masks and without:
+        findings.problems.append(
+            f"{root / 'SegmentationClassAug'}: {len(without)} of {len(splits['train'])} training "
+            f"images have no mask ({first_few(without)}); give one to all of them, or to none"
+        )
+    masked = {*splits["val"], *(splits["train"] if train_masks else ())}
+    census, images = MaskCensus(), {}
+    for image_id in progress([*splits["train"], *splits["val"]], "checking images"):
+        if image_id not in files or image_id in images:
+            continue
+        with findings.collected(files[image_id]):
+            height, width = read_image(files[image_id]).shape[:2]
+            images[image_id] = _below(files[image_id]), height, width
+        if image_id in images and image_id in masked & masks.keys():
+            with findings.collected(masks[image_id]):
+                num_classes = len(classes) or IGNORE
+                census.add(masks[image_id], height, width, num_classes, findings)
+        elif image_id in splits["val"] and image_id not in masks:
+            findings.problems.append(
+                "no such mask of a validation image", root / default_mask(image_id)
+            )
+    _tell_missing(root, splits, files, findings)
+    census.tell(root / "SegmentationClassAug", classes, void_regions, findings)
+    listed = {image_id for ids in splits.values() for image_id in ids}
+    tell_unused(root, listed, {masks[i].name for i in masked & masks.keys()}, findings)
+    below = {image_id: _below(file) for image_id, file in masks.items()}
+    return FolderContent(splits, images, below, train_masks, census, findings)
 
 
 def describe_folder(
@@ -110,6 +134,8 @@ def describe_folder(
     classes: tuple[str, ...],
     output: Path,
     colours: Mapping[str, tuple[int, int, int]] | None = None,
+    *,
+    void_regions: bool = False,
 ) -> Dataset:
     """Verify a folder in VOC layout and write its `dataset.json`.
 
@@ -121,17 +147,21 @@ def describe_folder(
         classes: names of all classes, the background first.
         output: the `dataset.json` to write.
         colours: class → (red, green, blue), where it is not VOC's.
+        void_regions: whether 255 fills whole regions of masks on purpose.
 
     Raises:
         ValueError: listing every problem found: missing, broken or wrongly sized files, label
             values without a class, empty lists, unsafe or repeated ids and classes.
     """
-    colours = colours or {}
+    classes = tuple(map(normal_name, classes))
+    colours = {normal_name(key): colour for key, colour in (colours or {}).items()}
     check_classes(classes, name)
     class_palette(classes, colours)  # raises where a colour has no class
-    found = inspect_folder(root, len(classes))
-    if found.problems:
-        raise ValueError(problem_list(str(root), found.problems))
+    found = inspect_folder(root, classes, void_regions=void_regions)
+    for hint in (*class_hints(classes), *found.findings.hints):
+        logger.warning("hint: %s", hint)
+    if found.findings.problems:
+        raise ValueError(problem_list(str(root), found.findings.problems))
     inside = root.resolve() == output.parent.resolve()
     content = {
         "name": name,
@@ -142,6 +172,8 @@ def describe_folder(
         "train_masks": found.train_masks,
     }
     files = _files_digest(root, found)
+    # Masks that are called otherwise than their image: in capitals, or by a Mac.
+    odd = {i: file for i, file in found.masks.items() if file != default_mask(i)}
     write_json(
         output,
         {
@@ -150,31 +182,34 @@ def describe_folder(
             "root": "." if inside else os.path.abspath(root),
             "digest": digest({**content, "files": files}),
             **content,
+            "masks": {image_id: file for image_id, file in odd.items() if image_id in found.images},
         },
     )
     return read_dataset(output)
 
 
-def _read_splits(lists: Path, files: dict[str, Path], problems: list[str]) -> dict[str, list[str]]:
+def _read_splits(lists: Path, files: dict[str, Path], findings: Findings) -> dict[str, list[str]]:
     splits: dict[str, list[str]] = {split: [] for split in SPLITS}
     for split in SPLITS:
         if (lists / f"{split}.txt").is_file():
-            splits[split], found = read_list(lists / f"{split}.txt")
-            problems += found
+            splits[split], found = read_list(lists / f"{split}.txt", files)
+            for problem in found:
+                findings.problems.append(problem)
     if not (lists / "val.txt").is_file():
         logger.info("%s: not there, so that there are no validation images", lists / "val.txt")
     if not (lists / "train.txt").is_file():
         logger.info("%s: not there, so that all other images are training images", lists)
-        for image_id in sorted(set(files) - set(splits["val"])):
-            try:
+        others = sorted(set(files) - set(splits["val"]))
+        for image_id in others:
+            with findings.collected(files[image_id]):
                 splits["train"].append(check_image_id(image_id, str(files[image_id])))
-            except ValueError as error:
-                problems.append(str(error))
-        if not splits["train"] and files:
-            problems.append(f"{lists / 'val.txt'}: names all images; none is left to train on")
+        if files and not others:
+            findings.problems.append(
+                f"{lists / 'val.txt'}: names all images; none is left to train on"
+            )
     both = sorted(set(splits["train"]) & set(splits["val"]))
     if both:
-        problems.append(f"{lists}: {len(both)} ids are in both lists: {both[:5]}")
+        findings.problems.append(f"{lists}: {len(both)} ids are in both lists: {both[:5]}")
     return splits
 
 
@@ -184,54 +219,47 @@ def _files_digest(root: Path, content: FolderContent) -> str:
     for image_id, (file, _, _) in content.images.items():
         total.update(hashlib.sha256((root / file).read_bytes()).digest())
         if image_id in masked:
-            total.update(hashlib.sha256(_mask_path(root, image_id).read_bytes()).digest())
+            mask = root / content.masks[image_id]
+            total.update(hashlib.sha256(mask.read_bytes()).digest())
     return total.hexdigest()
 
 
-def _image_files(folder: Path, problems: list[str]) -> dict[str, Path]:
-    """Image id → its file; what is wrong goes to ``problems``."""
-    if not folder.is_dir():
-        problems.append(f"{folder}: no such folder of images")
-        return {}
+def _files_by_id(folder: Path, suffixes: tuple[str, ...], findings: Findings) -> dict[str, Path]:
+    """Image id → its file, of the files of these kinds; two of one id are a problem."""
     files: dict[str, Path] = {}
-    for path in sorted(folder.iterdir()):
+    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
         # Names with a dot are what systems leave beside a photograph, such as ._photo.jpg.
-        if path.suffix.lower() not in IMAGE_SUFFIXES or path.name.startswith("."):
+        if path.suffix.lower() not in suffixes or path.name.startswith("."):
             continue
-        if path.stem in files:
-            problems.append(
-                f"{path}: {files[path.stem].name} has the same name before its ending; rename one"
+        image_id = unicodedata.normalize("NFC", path.stem)
+        if image_id in files:
+            findings.problems.append(
+                f"{path}: {files[image_id].name} has the same name before its ending; rename one"
             )
-        files.setdefault(path.stem, path)
-    if not files:
-        problems.append(f"{folder}: no image ({', '.join(IMAGE_SUFFIXES)}) is in it")
+        files.setdefault(image_id, path)
     return files
 
 
-def _mask_path(root: Path, image_id: str) -> Path:
-    return root / "SegmentationClassAug" / f"{image_id}.png"
+def _below(file: Path) -> str:
+    return f"{file.parent.name}/{file.name}"
 
 
-def _listed_file(root: Path, files: dict[str, Path], image_id: str) -> Path:
-    if image_id not in files:
-        ending = Path(image_id).suffix.lower() in IMAGE_SUFFIXES
-        raise ValueError(
-            f"{root / 'JPEGImages' / image_id}.jpg: listed, but there is no such image"
-            + ("; list names without their endings" if ending else "")
+def _tell_missing(
+    root: Path, splits: dict[str, list[str]], files: dict[str, Path], findings: Findings
+) -> None:
+    """Tell of listed images that are not there, beside the nearest that are."""
+    for split, ids in splits.items():
+        missing = [image_id for image_id in ids if image_id not in files]
+        if not missing or not files:
+            continue
+        first = missing[0].split()
+        flags = len(first) > 1 and first[0] in files
+        unlisted = [file.name for image_id, file in files.items() if image_id not in ids]
+        findings.problems.append(
+            f"{root}: {len(missing)} of {len(ids)} names in {split}.txt are of no image in "
+            f"JPEGImages: {nearest_pairs(missing, unlisted)}; "
+            + ("write a name alone to a line, without flags" if flags else "list names as they are")
         )
-    return files[image_id]
-
-
-def _check_mask(path: Path, height: int, width: int, num_classes: int) -> np.ndarray:
-    """Number of pixels of each of 256 values, of a mask that has been found right."""
-    mask = read_label(path)
-    if mask.shape != (height, width):
-        raise ValueError(
-            f"{path}: the mask is {mask.shape[1]}×{mask.shape[0]}, "
-            f"its image {width}×{height} pixels"
-        )
-    check_label(mask, num_classes, str(path))
-    return np.bincount(mask.ravel(), minlength=256)
 
 
 def make_shapes(

@@ -30,6 +30,9 @@ class FolderSettings:
     colours: dict[str, tuple[int, int, int]] = setting(
         {}, "class → red, green, blue, where VOC's colours are not wanted", minimum=0, maximum=255
     )
+    void_regions: bool = setting(
+        False, "255 fills whole regions of masks on purpose, though a class is in none of them"
+    )
 
 
 @dataclass(frozen=True)

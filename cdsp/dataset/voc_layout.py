@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
-from cdsp.io.files import check_image_id, class_palette, read_image, read_json, read_label
+from cdsp.io.files import (
+    check_image_id,
+    class_palette,
+    no_such,
+    normal_name,
+    read_image,
+    read_json,
+    read_label,
+    read_text,
+)
 
 FORMAT = "cdsp-dataset"
 VERSION = 2
@@ -28,6 +38,7 @@ class Dataset:
         images: image id → (file below root, height, width).
         train_masks: whether the training images have masks; the validation images always have.
         digest: tells it apart from another version of itself.
+        masks: image id → file below root, of masks that are called otherwise than their image.
     """
 
     name: str
@@ -38,6 +49,7 @@ class Dataset:
     images: dict[str, tuple[str, int, int]]
     train_masks: bool
     digest: str
+    masks: dict[str, str] = field(default_factory=dict)
 
     @property
     def palette(self) -> np.ndarray:
@@ -66,11 +78,16 @@ class Dataset:
 
     def mask_path(self, image_id: str) -> Path:
         """The file of a mask."""
-        return self.root / "SegmentationClassAug" / f"{image_id}.png"
+        return self.root / self.masks.get(image_id, default_mask(image_id))
 
     def size(self, image_id: str) -> tuple[int, int]:
         """(height, width) of an image."""
         return self.images[image_id][1:]
+
+
+def default_mask(image_id: str) -> str:
+    """The file of a mask below a data set's folder, where it is called like its image."""
+    return f"SegmentationClassAug/{image_id}.png"
 
 
 def choose_images(dataset: Dataset, number: int, split: str = "train") -> list[str]:
@@ -99,23 +116,30 @@ def read_dataset(path: Path) -> Dataset:
         images={image_id: tuple(entry) for image_id, entry in value["images"].items()},
         train_masks=value["train_masks"],
         digest=value["digest"],
+        masks=value.get("masks", {}),
     )
 
 
-def read_list(path: Path) -> tuple[list[str], list[str]]:
+def read_list(path: Path, files: Mapping[str, Path] | None = None) -> tuple[list[str], list[str]]:
     """Read a list of image ids, one to a line; empty lines are skipped.
+
+    Args:
+        path: the list.
+        files: image id → its file; a line may name the file, with its ending.
 
     Returns:
         The usable ids, and what is wrong with the list, in words: it is missing, empty or no text,
         an id is unsafe, or one stands there twice.
     """
     if not path.is_file():
-        return [], [f"{path}: no such list of image ids"]
+        return [], [no_such(path, "list of image ids")]
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (UnicodeDecodeError, OSError) as error:
-        return [], [f"{path}: not a readable list in UTF-8 ({error}); save it as UTF-8 text"]
-    counts = Counter(line.strip() for line in lines if line.strip())
+        lines = read_text(path).splitlines()
+    except (ValueError, OSError) as error:
+        return [], [str(error)]
+    of_file = {normal_name(file.name): image_id for image_id, file in (files or {}).items()}
+    named = [normal_name(line) for line in lines if line.strip()]
+    counts = Counter(name if name in (files or {}) else of_file.get(name, name) for name in named)
     if not counts:
         return [], [f"{path}: the list is empty; expected one image id to a line"]
     repeated = sorted(image_id for image_id, times in counts.items() if times > 1)
