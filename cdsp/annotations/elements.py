@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import Iterator
 from pathlib import Path
 from xml.etree.ElementTree import Element, ParseError, TreeBuilder, XMLParser
 
 from cdsp.annotations.annotation import MAX_BYTES
+from cdsp.io.files import NOT_UTF_8
 
 _CHUNK = 2**20  # expat reads an unfinished tag again with every chunk: large chunks keep that cheap
 _DEEPEST = 32
@@ -84,5 +86,19 @@ def _parse(parser: XMLParser, chunk: bytes | None) -> None:
             parser.close()
         else:
             parser.feed(chunk)
-    except (ParseError, LookupError) as error:
+    except ParseError as error:
+        if chunk is not None and not _is_utf8(chunk):
+            raise ValueError(f"{NOT_UTF_8} (broken XML: {error})") from error
         raise ValueError(f"broken XML ({error})") from error
+    except (LookupError, ValueError) as error:  # it says that it is in an encoding unknown here
+        if isinstance(error, ValueError) and "encoding" not in str(error):
+            raise
+        raise ValueError(f"{NOT_UTF_8} (broken XML: {error})") from error
+
+
+def _is_utf8(chunk: bytes) -> bool:
+    try:
+        codecs.getincrementaldecoder("utf-8")().decode(chunk)
+    except UnicodeDecodeError:
+        return False
+    return True

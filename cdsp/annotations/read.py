@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from cdsp.annotations import cvat, label_studio, labelme, painted, tag_list, voc_xml
 from cdsp.annotations.annotation import Annotation
 from cdsp.annotations.elements import read_elements
+from cdsp.io.files import open_text
 from cdsp.io.findings import Findings
+
+PAINTED = (".png", ".bmp", ".tif", ".tiff", ".gif")
+"""File name extensions of images that keep an index exactly."""
 
 FORMATS = {
     ".xml": "ScribbleSup, PASCAL VOC boxes, CVAT for images 1.1",
-    ".png": "scribbles as class indices, 255 = unlabelled",
+    **dict.fromkeys(PAINTED, "scribbles as class indices, 255 = unlabelled"),
     ".json": "labelme, Label Studio",
     ".csv": "lines of image_id,class",
     ".txt": "lines of image_id,class",
@@ -42,7 +47,30 @@ def annotation_files(path: Path) -> list[Path]:
     return files
 
 
-def read_annotations(path: Path, findings: Findings) -> Iterator[Annotation]:
+def tell_unread(path: Path, findings: Findings) -> None:
+    """Hint at the files of a folder, and of the folders in it, that are not read."""
+    if not path.is_dir():
+        return
+    left: Counter[str] = Counter()
+    examples: dict[str, str] = {}
+    for file in (*path.iterdir(), *path.glob("*/*")):
+        inner = file.parent != path
+        kind = f"{file.suffix.lower() or 'no ending'}{' in folders' if inner else ''}"
+        unread = file.suffix.lower() in FORMATS if inner else file.suffix.lower() not in FORMATS
+        if unread and file.is_file() and not file.name.startswith(".") and file.name != "Thumbs.db":
+            left[kind] += 1
+            examples[kind] = min(examples.get(kind, str(file)), str(file))
+    for kind, number in sorted(left.items()):
+        findings.hints.append(
+            f"{number} files not read ({kind}), such as {Path(examples[kind]).relative_to(path)}: "
+            f"read are {', '.join(FORMATS)} in the folder itself",
+            path,
+        )
+
+
+def read_annotations(
+    path: Path, findings: Findings, is_photograph: Callable[[Path], bool] = lambda _: False
+) -> Iterator[Annotation]:
     """Read the annotations of a file or a folder, one image at a time; formats may be mixed.
 
     A file, an image or a shape that cannot be read is left out and told in ``findings``, so that
@@ -51,6 +79,7 @@ def read_annotations(path: Path, findings: Findings) -> Iterator[Annotation]:
     Args:
         path: the file or folder.
         findings: what is wrong; grows.
+        is_photograph: whether an image among the files is a photograph; these are passed over.
 
     Yields:
         Annotations in the order of the files' names, and within a file in its order.
@@ -59,6 +88,8 @@ def read_annotations(path: Path, findings: Findings) -> Iterator[Annotation]:
         ValueError: there is no such file.
     """
     for file in annotation_files(path):
+        if file.suffix.lower() in PAINTED and is_photograph(file):
+            continue
         with findings.collected(file):
             yield from _read_file(file, findings)
 
@@ -75,13 +106,13 @@ def _read_file(path: Path, findings: Findings) -> Iterator[Annotation]:
             )
         return readers[root](path, elements, findings)
     if suffix == ".json":
-        is_list = _first_sign(path) == b"["
+        is_list = _first_sign(path) == "["
         return (label_studio if is_list else labelme).read(path, findings)
-    if suffix == ".png":
+    if suffix in PAINTED:
         return painted.read(path)
     return tag_list.read(path, findings)
 
 
-def _first_sign(path: Path) -> bytes:
-    with path.open("rb") as file:
-        return file.read(1024).lstrip(b"\xef\xbb\xbf \t\r\n")[:1]
+def _first_sign(path: Path) -> str:
+    with open_text(path) as file:
+        return file.read(1024).lstrip()[:1]

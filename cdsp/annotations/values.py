@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, TextIO, TypeVar
 
 from cdsp.annotations.annotation import MAX_BYTES, shown
+from cdsp.io.files import open_text
 
 Kind = TypeVar("Kind")
 
@@ -35,7 +36,7 @@ def read_value(path: Path) -> Any:
         ValueError: larger, not JSON, nested too deeply or not UTF-8.
         OSError: the file cannot be read.
     """
-    with path.open(encoding="utf-8-sig") as file:
+    with open_text(path) as file:
         values = _Values(file)
         value = values.value()
         values.end()
@@ -49,7 +50,7 @@ def read_items(path: Path) -> Iterator[Any]:
         ValueError: an item is larger, or it is not a list, not JSON, nested too deeply, not UTF-8.
         OSError: the file cannot be read.
     """
-    with path.open(encoding="utf-8-sig") as file:
+    with open_text(path) as file:
         values = _Values(file)
         values.take("[", "a list")
         if values.next() != "]":

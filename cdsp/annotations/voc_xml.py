@@ -31,14 +31,14 @@ ROOT = "annotation"
 
 
 def read(path: Path, elements: Iterable[Element], findings: Findings) -> Iterator[Annotation]:
-    """Read the one image of a file; the image is called like the file.
+    """Read the one image of a file, which is called like the file, or as ``<filename>`` says.
 
     Args:
         path: the file.
         elements: the children of its root.
         findings: what is wrong with single strokes and boxes; grows.
     """
-    size = None
+    size, name = None, ""
     shapes: list[Shape] = []
     for element in elements:
         with findings.collected(path):
@@ -48,7 +48,9 @@ def read(path: Path, elements: Iterable[Element], findings: Findings) -> Iterato
                 shapes.append(_stroke(element))
             elif element.tag == "object":
                 shapes.append(_box(element))
-    yield Annotation(path.stem, path, size, tuple(shapes))
+            elif element.tag == "filename":
+                name = (element.text or "").strip()
+    yield Annotation(path.stem, path, size, tuple(shapes), name)
 
 
 def _stroke(polygon: Element) -> Shape:

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import re
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from cdsp.annotations.annotation import Annotation, shown
-from cdsp.annotations.read import annotation_files, read_annotations
+from cdsp.annotations.read import annotation_files, read_annotations, tell_unread
 from cdsp.dataset.voc_layout import Dataset
 from cdsp.io.files import problem_list
 from cdsp.io.findings import Findings
 from cdsp.progress import progress
+from cdsp.scribbles.photographs import Photographs, is_photograph
 from cdsp.scribbles.strokes import Box, ImageStrokes, Stroke, write_strokes
 from cdsp.settings import nearest
 
@@ -30,8 +31,6 @@ VOC_NAMES = {
 }
 """ScribbleSup's names of classes, where they are not those of PASCAL VOC → VOC's."""
 
-_UPLOAD_PREFIX = re.compile(r"[0-9a-f]{8}-(?=.)")  # Label Studio's, before the name of an upload
-
 logger = logging.getLogger(__name__)
 
 
@@ -39,7 +38,7 @@ def import_strokes(dataset: Dataset, path: Path, output: Path, *, width: float =
     """Turn annotations into a strokes file of a data set's training images.
 
     Args:
-        dataset: the data set; every training image needs one annotation, which may be empty.
+        dataset: the data set; training images without an annotation are left out of training.
         path: a file or folder of annotations, see `cdsp.annotations.read`.
         output: the strokes file to write, with the images in the order of the annotations.
         width: of strokes whose file does not say it, pixels.
@@ -69,16 +68,16 @@ def imported_images(
 ) -> Iterator[ImageStrokes]:
     """Turn annotations into the strokes, boxes and tags of training images, one at a time.
 
-    Labels are names of classes, or ScribbleSup's short names of VOC's. An image is found by its
-    name, or else by its name without the eight hexadecimal digits that Label Studio puts before it.
+    Labels are names of classes, or ScribbleSup's short names of VOC's. How an image is found is
+    told in `cdsp.scribbles.photographs`.
 
     Args:
         dataset: the data set.
         path: a file or folder of annotations, see `cdsp.annotations.read`.
         width: of strokes whose file does not say it, pixels.
-        findings: what is wrong (files that cannot be read, training images without annotation or
-            with two, annotations for another size, unknown classes) and what was left out; grows,
-            and is complete after the last image.
+        findings: what is wrong (files that cannot be read, images that are annotated twice,
+            annotations for another size, unknown classes) and what was left out; grows, and is
+            complete after the last image.
 
     Yields:
         What can be used, in the order of the annotations.
@@ -87,14 +86,15 @@ def imported_images(
         ValueError: there is no file of annotations.
     """
     names = _ClassNames(dataset.classes, findings)
+    photographs = Photographs(dataset, findings)
     training = set(dataset.splits["train"])
     sources: dict[str, str] = {}
-    others = 0
-    for annotation in progress(read_annotations(path, findings), "reading annotations"):
-        image_id = _image_id(annotation, dataset)
+    annotations = read_annotations(path, findings, partial(is_photograph, dataset=dataset))
+    for annotation in progress(annotations, "reading annotations"):
+        image_id = photographs.find(annotation)
         if image_id not in training:
-            others += 1
-        elif image_id in sources:
+            continue
+        if image_id in sources:
             findings.problems.append(
                 f"image {image_id!r} is annotated in {sources[image_id]} already; keep one of the "
                 "two",
@@ -104,15 +104,8 @@ def imported_images(
             sources[image_id] = annotation.where
             with findings.collected(f"{annotation.source}, image {image_id!r}"):
                 yield _image_strokes(annotation, image_id, dataset.size(image_id), names, width)
-    if others:
-        findings.hints.append(f"{others} annotations are of no training image and were left out")
-    missing = sorted(training - sources.keys())
-    if missing:
-        findings.problems.append(
-            f"{len(missing)} of {len(training)} training images have no annotation: "
-            f"{', '.join(missing[:20])}{' …' if len(missing) > 20 else ''}; annotate them or take "
-            "them off the list of training images"
-        )
+    photographs.tell_left_over()
+    tell_unread(path, findings)
 
 
 def _digest(path: Path) -> str:
@@ -123,12 +116,6 @@ def _digest(path: Path) -> str:
             content = hashlib.file_digest(opened, "sha256").hexdigest()
         total.update(f"{file.name}\0{content}\n".encode(errors="surrogateescape"))
     return total.hexdigest()[:16]
-
-
-def _image_id(annotation: Annotation, dataset: Dataset) -> str:
-    if annotation.image_id in dataset.images:
-        return annotation.image_id
-    return _UPLOAD_PREFIX.sub("", annotation.image_id, count=1)
 
 
 def _image_strokes(

@@ -87,7 +87,7 @@ def test_wrong_points_are_told(read_file, points, message):
         ("", "broken JSON"),
         ("{", "broken JSON"),
         ('{"a": 1} {}', "broken JSON: '{' after its end"),
-        (b'{"a": "\xff"}', "codec can't decode"),
+        (b'{"a": "\xff"}', "not UTF-8 text; save it as UTF-8"),
         ('{"a":' * 100_000, "nested too deeply"),
         ("1" * 5000, "broken JSON"),
         (json.dumps({**SAMPLE, "shapes": 5}), "'shapes' is 5"),

@@ -7,12 +7,23 @@ from cdsp.io.findings import Findings
 
 
 def test_tag_lists(read_file):
-    content = '\ufeffa, cat , dog\r\n\r\n"b","cow"\nc\nd,,cat\n'
-    annotations, (problem,) = read_file("tags.csv", content)
-    assert "tags.csv, line 5: a tag without a label" in problem
+    content = '\ufeffa, cat , dog\r\n\r\n"b","cow"\nc\nd,,cat,\n'
+    annotations, problems = read_file("tags.csv", content)
+    assert problems == []
     found = {item.image_id: [shape.label for shape in item.shapes] for item in annotations}
-    assert found == {"a": ["cat", "dog"], "b": ["cow"], "c": []}
+    assert found == {"a": ["cat", "dog"], "b": ["cow"], "c": [], "d": ["cat"]}
     assert all(shape.kind == "tag" for item in annotations for shape in item.shapes)
+
+
+@pytest.mark.parametrize("separator", [";", "\t", " ; "])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+def test_tag_lists_as_spreadsheets_write_them(read_file, separator, encoding):
+    lines = (("my photo.jpg", "cat", "dog"), ("b", "", ""), ("ß", "cat", ""))
+    text = "".join(f"{separator.join(line)}\r\n" for line in lines)
+    annotations, problems = read_file("tags.csv", text.encode(encoding))
+    assert problems == []
+    found = {item.image_name: [shape.label for shape in item.shapes] for item in annotations}
+    assert found == {"my photo.jpg": ["cat", "dog"], "b": [], "ß": ["cat"]}
 
 
 @pytest.mark.parametrize("content", ["a,cat\n" + "x" * 100_000, b"a,\xff\n", '"' + "a\n" * 100_000])

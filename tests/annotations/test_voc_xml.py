@@ -85,9 +85,10 @@ def test_what_is_wrong_is_told_and_the_rest_is_read(read_file, old, new, message
         ("<annotation><size>", "broken XML"),
         ("", "broken XML"),
         ("<svg></svg>", "root is <svg>; expected <annotation> or <annotations>"),
-        (b"<annotation>\xff\xfe</annotation>", "broken XML"),
-        ('<?xml version="1.0" encoding="klingon"?><annotation/>', "broken XML"),
-        ('<?xml version="1.0" encoding="utf-7"?><annotation/>', ""),
+        (b"<annotation>\xff\xfe</annotation>", "not UTF-8 text; save it as UTF-8 (broken XML"),
+        ("<annotation>ÿ</annotation>".encode("latin-1"), "not UTF-8 text; save it as UTF-8"),
+        ('<?xml version="1.0" encoding="klingon"?><annotation/>', "not UTF-8 text"),
+        ('<?xml version="1.0" encoding="gbk"?><annotation/>', "not UTF-8 text"),
     ],
 )
 def test_dangerous_and_broken_xml_is_refused(read_file, content, message):

@@ -131,18 +131,23 @@ def test_other_images_are_counted_and_empty_annotations_allowed(
     dataset, annotations, tmp_path, caplog
 ):
     (annotations / "v.xml").write_text(scribble_xml([], SIZES["v"], CLASSES))
-    (annotations / "tags.csv").write_text("nobody,unknown class\n")
-    (annotations / "a.xml").write_text("<annotation></annotation>")
+    (annotations / "tags.csv").write_text("nobody,unknown class\na,cat\n")
+    (annotations / "a.xml").unlink()
+    (annotations / "classes.txt").write_text("cat\ndog\n")
+    (annotations / "orphan.xml").write_text("<annotation></annotation>")
     with caplog.at_level(logging.INFO):
         images = imported(dataset, annotations, tmp_path)
-    assert "2 annotations are of no training image" in caplog.text
-    assert images["a"].strokes == ()
+    assert "1 annotations are of validation images" in caplog.text
+    assert "left out: 'orphan', 'nobody'" in caplog.text
+    assert "classes.txt: no line of it begins with the name of an image" in caplog.text
+    assert (images["a"].strokes, images["a"].tags) == ((), (2,))
 
 
 def test_a_name_that_begins_like_an_upload_is_found_as_it_is(dataset, annotations, tmp_path):
     odd = {**dataset.images, "deadbeef-c": ("x.jpg", 18, 40)}
     splits = {"train": ("a", "b", "deadbeef-c"), "val": ()}
     both = replace(dataset, images=odd, splits=splits)
+    (annotations / "c.json").rename(annotations / "x.json")
     assert list(imported(both, annotations, tmp_path)) == ["a", "b", "deadbeef-c"]
 
 
@@ -161,7 +166,7 @@ def test_every_problem_is_listed_and_the_old_file_stays(dataset, annotations, tm
     labelme["shapes"] += [{"label": "cat", "shape_type": "circle", "points": [[1, 1], [2, 2]]}]
     (annotations / "c.json").write_text(json.dumps(labelme))
     (annotations / "broken.json").write_text("{")
-    missing = replace(dataset, splits={"train": ("a", "b", "c", "d"), "val": ()})
+    missing = replace(dataset, splits={"train": ("a", "b", "c"), "val": ()})
     with pytest.raises(ValueError, match="problems") as error:
         import_strokes(missing, annotations, output)
     message = str(error.value)
@@ -173,7 +178,6 @@ def test_every_problem_is_listed_and_the_old_file_stays(dataset, annotations, tm
         "c.json and 1 more: class 'dgo'",
         "c.json: a 'circle' of 'cat' is no stroke or box; read are linestrip",
         "broken.json: broken JSON",
-        "1 of 4 training images have no annotation: d",
     ):
         assert expected in message, expected
     assert output.read_text() == "what was there"
