@@ -166,9 +166,14 @@ class Plan:
         if evidence == "cams":
             folder, cams = self.recipe_cams(recipe, scribbles)
             return [self.paths.cams(folder, cams.name)]
-        if evidence == "network":
+        if evidence in ("network", "pixels"):
             return [self.paths.probabilities(scribbles, recipe)]
         return []
+
+    def recipes_by(self, evidence: str) -> list[str]:
+        """The recipes that are made here of some evidence."""
+        recipes = self.config.pseudo_labels
+        return [name for name in self.recipes["made"] if recipes[name].evidence == evidence]
 
     def evidence_weights(self, recipe: str, scribbles: str) -> str:
         """The trained network behind a recipe."""

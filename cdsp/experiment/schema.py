@@ -29,6 +29,7 @@ SECTIONS: dict[str, type] = {
     "scribbles.degrade": DegradationSettings,
     "pseudo_labels": pseudo_labels.PseudoLabelSettings,
     "pseudo_labels.network": pseudo_labels.NetworkEvidence,
+    "pseudo_labels.pixels": pseudo_labels.PixelSettings,
     "pseudo_labels.corruption": pseudo_labels.CorruptionSettings,
     "segmentation": SegmentationSettings,
     "evaluation": EvaluationSettings,

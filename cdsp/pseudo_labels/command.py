@@ -106,6 +106,29 @@ def pseudo_labels_probabilities(
     )
 
 
+@app.command("pixels")
+def pseudo_labels_pixels(
+    dataset: DatasetOption,
+    scribbles: Annotated[Path, typer.Option(help="Store of scribble labels.")],
+    image_classes: ImageClassesOption,
+    output: OutputFile,
+    settings: SettingsOption = "{}",
+) -> None:
+    """Classify pixels by a random forest on filter responses, as evidence for labels."""
+    from cdsp.dataset.voc_layout import read_dataset
+    from cdsp.pseudo_labels.pixel_classifier import export_pixel_probabilities
+    from cdsp.pseudo_labels.settings import PixelSettings
+    from cdsp.scribbles.scribble_labels import read_image_classes
+
+    export_pixel_probabilities(
+        read_dataset(dataset),
+        scribbles,
+        read_image_classes(image_classes),
+        parse_option(PixelSettings, settings),
+        output,
+    )
+
+
 @app.command("labels")
 def pseudo_labels_labels(
     dataset: DatasetOption,

@@ -141,9 +141,25 @@ class CorruptionSettings:
     seed: int = setting(0, "of all random draws", minimum=0)
 
 
+@dataclass(frozen=True)
+class PixelSettings:
+    """A random forest on filter responses, taught by the strokes of all images at once."""
+
+    smallest_scale: float = setting(
+        0.5, "σ of the finest filters, pixels; the others are twice the one before", minimum=0.1
+    )
+    largest_scale: float = setting(16.0, "σ up to which there are filters, pixels", minimum=0.1)
+    superpixel_spacing: float = setting(
+        4.0, "of the superpixels that are classified, pixels", minimum=1
+    )
+    trees: int = setting(100, "of the forest", minimum=1)
+    seed: int = setting(0, "of the forest", minimum=0)
+
+
 SECTIONS = {
     "cams": ("classifier", "cams", "labels", "classes_from"),
     "network": ("network", "labels", "classes_from"),
+    "pixels": ("pixels", "labels", "classes_from"),
     "strokes": ("labels",),
     "masks": ("corruption",),
 }
@@ -154,14 +170,16 @@ SECTIONS = {
 class PseudoLabelSettings:
     """A recipe of pseudo-labels: evidence and labels made from it; or labels made elsewhere."""
 
-    evidence: Literal["cams", "network", "strokes", "masks"] = setting(
+    evidence: Literal["cams", "network", "pixels", "strokes", "masks"] = setting(
         "cams",
-        "what tells the classes apart: CAMs, a trained network, or the strokes alone; or masks, "
-        "the training masks corrupted, only for studying what the quality of labels brings",
+        "what tells the classes apart: CAMs, a trained network, a pixel classifier, or the strokes "
+        "alone; or masks, the training masks corrupted, only for studying what the quality of "
+        "labels brings",
     )
     classifier: ClassifierSettings = setting(ClassifierSettings(), "the multi-label classifier")
     cams: CamSettings = setting(CamSettings(), "class activation maps")
     network: NetworkEvidence | None = setting(None, "the network, where it is the evidence")
+    pixels: PixelSettings = setting(PixelSettings(), "the pixel classifier")
     corruption: CorruptionSettings | None = setting(
         None, "of the masks, where they are the evidence; then nothing but this counts"
     )

@@ -92,6 +92,8 @@ rule pseudo_labels_probabilities:
         PATHS.log(f"pseudo_labels_probabilities/{RECIPE}"),
     benchmark:
         PATHS.benchmark(f"pseudo_labels_probabilities/{RECIPE}")
+    wildcard_constraints:
+        recipe=one_of(PLAN.recipes_by("network")),
     conda:
         "../../envs/cdsp.yaml"
     threads: real_cores(1)
@@ -101,6 +103,33 @@ rule pseudo_labels_probabilities:
         settings=lambda wildcards: PLAN.evidence_protocol(wildcards.recipe),
     shell:
         "cdsp pseudo_labels probabilities {input.weights} --dataset {input.dataset}"
+        " --image-classes {input.classes} --settings {params.settings:q} --output {output} > {log} 2>&1"
+
+
+rule pseudo_labels_pixels:
+    input:
+        dataset=PATHS.dataset,
+        scribbles=PATHS.scribble_labels("{scribbles}"),
+        classes=lambda wildcards: PLAN.recipe_classes(
+            wildcards.recipe, wildcards.scribbles
+        ),
+    output:
+        PATHS.probabilities("{scribbles}", "{recipe}"),
+    log:
+        PATHS.log(f"pseudo_labels_pixels/{RECIPE}"),
+    benchmark:
+        PATHS.benchmark(f"pseudo_labels_pixels/{RECIPE}")
+    wildcard_constraints:
+        recipe=one_of(PLAN.recipes_by("pixels")),
+    conda:
+        "../../envs/cdsp.yaml"
+    threads: real_cores(1)
+    params:
+        settings=lambda wildcards: settings_json(
+            CONFIG.pseudo_labels[wildcards.recipe].pixels
+        ),
+    shell:
+        "cdsp pseudo_labels pixels --dataset {input.dataset} --scribbles {input.scribbles}"
         " --image-classes {input.classes} --settings {params.settings:q} --output {output} > {log} 2>&1"
 
 

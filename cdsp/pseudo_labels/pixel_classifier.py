@@ -1,0 +1,158 @@
+"""A pixel classifier that the strokes teach: a random forest on filter responses, in seconds.
+
+It is what interactive tools such as ilastik do: each place is described by Gaussians, edges and
+texture at several scales, and a forest learns from the places that strokes touch, of all images at
+once. It knows no objects, only colours and textures, and needs no network: a first answer, evidence
+for pseudo-labels, and a row to beat.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from skimage.feature import multiscale_basic_features
+from sklearn.ensemble import RandomForestClassifier
+
+from cdsp.dataset.voc_layout import Dataset
+from cdsp.io.files import IGNORE
+from cdsp.io.store import LabelStore, write_store
+from cdsp.progress import progress
+from cdsp.pseudo_labels.classifier import check_image_classes
+from cdsp.pseudo_labels.random_walk import cut_superpixels, superpixel_means
+from cdsp.pseudo_labels.settings import PixelSettings
+from cdsp.settings import settings_dict
+
+STAGE_VERSION = 1
+MOST_SAMPLES = 100_000
+"""Places that the forest learns from; of more, a random part."""
+
+
+def describe_places(
+    image: np.ndarray, settings: PixelSettings
+) -> tuple[np.ndarray, np.ndarray, int]:
+    """Superpixels of an image with the mean filter responses of each.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        settings: scales of the filters, spacing of the superpixels.
+
+    Returns:
+        (H, W) int32 superpixels 0..N-1, the (N, F) float32 responses, and N.
+    """
+    superpixels, number = cut_superpixels(image, settings.superpixel_spacing)
+    responses = multiscale_basic_features(
+        image,
+        sigma_min=settings.smallest_scale,
+        sigma_max=settings.largest_scale,
+        channel_axis=-1,
+    )
+    means = superpixel_means(superpixels, number, responses.transpose(2, 0, 1))
+    return superpixels, means.astype(np.float32), number
+
+
+def stroked_places(superpixels: np.ndarray, number: int, scribbles: np.ndarray) -> np.ndarray:
+    """The class of the strokes in each superpixel: (N,) uint8, 255 where there are none.
+
+    Where strokes of several classes meet, the one with the most pixels; the first of equal ones.
+    """
+    label = np.full(number, IGNORE, np.uint8)
+    touched = scribbles != IGNORE
+    nodes, classes = superpixels[touched].astype(np.int64), scribbles[touched]
+    counts = np.zeros((number, int(classes.max(initial=0)) + 1), np.int64)
+    np.add.at(counts, (nodes, classes), 1)
+    labelled = counts.any(axis=1)
+    label[labelled] = counts[labelled].argmax(axis=1)
+    return label
+
+
+def train_forest(
+    dataset: Dataset, scribbles: LabelStore, settings: PixelSettings
+) -> RandomForestClassifier:
+    """Teach a forest by the places that strokes touch.
+
+    Args:
+        dataset: the training images.
+        scribbles: their scribble labels.
+        settings: of the forest.
+
+    Raises:
+        ValueError: there is no stroke at all.
+    """
+    places, labels = [], []
+    for image_id in progress(dataset.splits["train"], "places under strokes"):
+        if (scribbles[image_id] == IGNORE).all():
+            continue
+        superpixels, responses, number = describe_places(dataset.image(image_id), settings)
+        label = stroked_places(superpixels, number, scribbles[image_id])
+        places.append(responses[label != IGNORE])
+        labels.append(label[label != IGNORE])
+    if not labels:
+        raise ValueError(f"{scribbles.path}: no image has a stroke; a pixel classifier needs some")
+    samples, targets = np.concatenate(places), np.concatenate(labels)
+    rng = np.random.default_rng(settings.seed)
+    chosen = np.sort(rng.permutation(len(samples))[:MOST_SAMPLES])
+    forest = RandomForestClassifier(
+        settings.trees, min_samples_leaf=2, class_weight="balanced", random_state=settings.seed
+    )
+    return forest.fit(samples[chosen], targets[chosen])
+
+
+def export_pixel_probabilities(
+    dataset: Dataset,
+    scribbles: Path,
+    image_classes: dict[str, list[int]],
+    settings: PixelSettings,
+    output: Path,
+) -> None:
+    """Write the forest's probabilities of the background and of each image's own classes.
+
+    The store is of the kind that a network's predictions make, see
+    `cdsp.pseudo_labels.probabilities.export_probabilities`.
+
+    Args:
+        dataset: the training images.
+        scribbles: store of scribble labels.
+        image_classes: image id → object classes in it; only these are asked for.
+        settings: of filters and forest.
+        output: the store to write.
+
+    Raises:
+        ValueError: a store of another kind or data set, or no stroke at all; see also
+            `check_image_classes`.
+    """
+    check_image_classes(dataset, image_classes)
+    store = LabelStore(scribbles, "scribbles")
+    store.require({}, {"dataset": dataset.digest})
+    forest = train_forest(dataset, store, settings)
+    column = {int(class_id): index for index, class_id in enumerate(forest.classes_)}
+
+    def maps() -> Iterator[tuple[str, np.ndarray, dict[str, Any]]]:
+        for image_id in progress(dataset.splits["train"], "pixel classifier"):
+            classes = [0, *image_classes[image_id]]
+            superpixels, responses, number = describe_places(dataset.image(image_id), settings)
+            found = forest.predict_proba(responses)
+            chosen = np.zeros((len(classes), number))
+            for row, class_id in enumerate(classes):
+                if class_id in column:
+                    chosen[row] = found[:, column[class_id]]
+            total = chosen.sum(axis=0)
+            chosen = np.divide(
+                chosen, total, out=np.full_like(chosen, 1 / len(chosen)), where=total > 0
+            )
+            probabilities = np.rint(chosen * 255).astype(np.uint8)[:, superpixels]
+            yield image_id, probabilities, {"classes": classes}
+
+    write_store(
+        output,
+        maps(),
+        kind="probabilities",
+        parameters={
+            **settings_dict(settings),
+            "scribbles": store.parameters["scribbles"],
+            "version": STAGE_VERSION,
+        },
+        sources={"dataset": dataset.digest, "scribbles": store.digest},
+    )

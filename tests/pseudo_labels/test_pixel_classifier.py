@@ -1,0 +1,93 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from cdsp.io.store import LabelStore, write_store
+from cdsp.pseudo_labels.pixel_classifier import (
+    describe_places,
+    export_pixel_probabilities,
+    stroked_places,
+)
+from cdsp.pseudo_labels.settings import PixelSettings
+from cdsp.scribbles.scribble_labels import read_image_classes
+
+SMALL = PixelSettings(largest_scale=2, trees=5)
+SHAPE = (4, 6)
+
+
+@given(
+    arrays(np.int32, SHAPE, elements=st.integers(0, 4)),
+    arrays(np.uint8, SHAPE, elements=st.sampled_from([0, 3, 9, 255])),
+)
+def test_a_place_has_the_class_of_most_of_its_stroke_pixels(superpixels, scribbles):
+    found = stroked_places(superpixels, 6, scribbles)
+    for place in range(6):
+        inside = scribbles[(superpixels == place) & (scribbles != 255)].tolist()
+        most = max(sorted(set(inside)), key=inside.count, default=255)
+        assert found[place] == most
+
+
+def test_places_are_described_by_the_means_of_the_responses():
+    rng = np.random.default_rng(0)
+    image = rng.integers(0, 256, (24, 31, 3)).astype(np.uint8)
+    superpixels, responses, number = describe_places(image, SMALL)
+    assert superpixels.shape == (24, 31)
+    assert (responses.shape[0], responses.dtype) == (number, np.float32)
+    assert set(np.unique(superpixels)) == set(range(number))
+    # A colour alone decides: the image in another one has other responses everywhere.
+    other = describe_places(np.roll(image, 1, axis=2), SMALL)[1]
+    assert (np.abs(other - responses).max(axis=1) > 0).all()
+
+
+@pytest.fixture
+def exported(tiny_data, tmp_path):
+    def export(name="pixels.h5", settings=SMALL):
+        output = tmp_path / name
+        labels = tiny_data.scribbles / "labels.h5"
+        export_pixel_probabilities(tiny_data.dataset, labels, image_classes, settings, output)
+        return output
+
+    return export
+
+
+def test_each_image_gets_probabilities_of_its_own_classes(exported, tiny_data, image_classes):
+    store = LabelStore(exported(), "probabilities")
+    scribbles = LabelStore(tiny_data.scribbles / "labels.h5")
+    right = total = 0
+    for image_id in tiny_data.dataset.splits["train"]:
+        classes = store.attributes(image_id)["classes"]
+        assert list(classes) == [
+            0,
+            *read_image_classes(tiny_data.scribbles / "image_classes.json")[image_id],
+        ]
+        probabilities = store[image_id].astype(int)
+        assert np.abs(probabilities.sum(axis=0) - 255).max() <= len(classes)
+        label = np.array(classes)[probabilities.argmax(axis=0)]
+        known = scribbles[image_id] != 255
+        right += (label == scribbles[image_id])[known].sum()
+        total += known.sum()
+    assert right > 0.8 * total  # it has seen these places
+
+
+def test_the_seed_decides_the_bytes(exported):
+    assert exported("one.h5").read_bytes() == exported("two.h5").read_bytes()
+    other = PixelSettings(largest_scale=2, trees=5, seed=1)
+    assert exported("three.h5", settings=other).read_bytes() != exported("one.h5").read_bytes()
+
+
+def test_without_any_stroke_it_says_so(tiny_data, image_classes, tmp_path):
+    dataset = tiny_data.dataset
+    empty = ((i, np.full(dataset.size(i), 255, np.uint8), {}) for i in dataset.splits["train"])
+    path = tmp_path / "labels.h5"
+    sources = {"dataset": dataset.digest}
+    write_store(path, empty, kind="scribbles", parameters={"scribbles": "full"}, sources=sources)
+    with pytest.raises(ValueError, match=r"labels\.h5: no image has a stroke"):
+        export_pixel_probabilities(
+            dataset,
+            path,
+            read_image_classes(tiny_data.scribbles / "image_classes.json"),
+            SMALL,
+            tmp_path / "pixels.h5",
+        )
