@@ -42,7 +42,12 @@ def test_places_are_described_by_the_means_of_the_responses():
 
 
 @pytest.fixture
-def exported(tiny_data, tmp_path):
+def image_classes(tiny_data):
+    return read_image_classes(tiny_data.scribbles / "image_classes.json")
+
+
+@pytest.fixture
+def exported(tiny_data, image_classes, tmp_path):
     def export(name="pixels.h5", settings=SMALL):
         output = tmp_path / name
         labels = tiny_data.scribbles / "labels.h5"
