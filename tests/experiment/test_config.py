@@ -31,9 +31,13 @@ from cdsp.settings import parse_settings, setting, settings_dict
 
 PROJECT = Path(__file__).parents[2]
 EXPERIMENT = PROJECT / "config.yaml"
-LAID_OVER = {"full.yaml", "quick.yaml"}  # over an experiment
+LAID_OVER = {  # file → the experiment that it is laid over
+    "full.yaml": EXPERIMENT,
+    "quick.yaml": EXPERIMENT,
+    "published_labels.yaml": PROJECT / "configs/scribblesup.yaml",
+}
 SHIPPED = [(EXPERIMENT,)] + [
-    (EXPERIMENT, path) if path.name in LAID_OVER else (path,)
+    (LAID_OVER[path.name], path) if path.name in LAID_OVER else (path,)
     for path in sorted((PROJECT / "configs").glob("*.yaml"))
 ]
 

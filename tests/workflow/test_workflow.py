@@ -33,15 +33,20 @@ from workflow_runner import (
 
 from cdsp.experiment.methods import METHODS
 from cdsp.experiment.read import parse_config
+from cdsp.experiment.user_files import named_files, own_folder
 from cdsp.experiment.variants import method_row
 
 pytest.importorskip("snakemake")
 
 TINY = Path(__file__).with_name("tiny.yaml")
 RULE_FILES = sorted((ROOT / "workflow/rules").glob("*.smk"))
-PRESETS = ("quick", "full")  # laid over the shipped experiment
+LAID_OVER = {  # file → the experiment that it is laid over
+    "quick": ROOT / "config.yaml",
+    "full": ROOT / "config.yaml",
+    "published_labels": ROOT / "configs/scribblesup.yaml",
+}
 CONFIGURATIONS = [
-    (ROOT / "config.yaml", path) if path.stem in PRESETS else (path,)
+    (LAID_OVER[path.stem], path) if path.stem in LAID_OVER else (path,)
     for path in (ROOT / "config.yaml", *sorted((ROOT / "configs").glob("*.yaml")))
 ]
 STAGES = (
@@ -157,11 +162,14 @@ def test_every_table_of_every_configuration_can_be_planned(tmp_path, paths):
     configuration: dict[str, Any] = {}
     for path in paths:
         update_config(configuration, yaml.safe_load(path.read_text()))
-    for recipe in configuration.get("pseudo_labels", {}).values():
-        weights = recipe.get("classifier", {}).get("backbone_weights", "none")
-        if weights not in ("none", "imagenet"):  # a file, which the plan asks for
-            (tmp_path / weights).parent.mkdir(exist_ok=True)
-            (tmp_path / weights).touch()
+    for _, path in named_files(parse_config(configuration)):  # a user's own
+        (tmp_path / path).parent.mkdir(exist_ok=True, parents=True)
+        (tmp_path / path).touch() if path.suffix else (tmp_path / path).mkdir(exist_ok=True)
+    folder = own_folder(parse_config(configuration))
+    if folder is not None:
+        lists = tmp_path / folder / "ImageSets/SegmentationAug"
+        lists.mkdir(parents=True)
+        (lists / "val.txt").touch()
     tables = configuration["tables"]
     targets = [f"results/{name}.{kind}" for name in tables for kind in ("csv", "md", "json")]
     targets += [
@@ -169,9 +177,6 @@ def test_every_table_of_every_configuration_can_be_planned(tmp_path, paths):
         for name, table in parse_config(configuration).tables.items()
         for figure in table.figures
     ]
-    for weights in re.findall(r"backbone_weights: (\S+\.pth)", paths[0].read_text()):
-        (tmp_path / weights).parent.mkdir(exist_ok=True)
-        (tmp_path / weights).touch()  # a user's own
     printed = snakemake(
         tmp_path,
         *("--snakefile", ROOT / "Snakefile", "--directory", tmp_path),
@@ -625,6 +630,10 @@ def test_a_failed_job_tells_why_and_where(tmp_path):
     make_project(tmp_path)
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(changed(lose_the_data)))
     printed = snakemake(tmp_path, "--cores", "1", fails=True)
+    assert "datasets.tiny.path: data/nowhere: no such file or folder" in printed
+    assert "Traceback" not in printed
+    (tmp_path / "data/nowhere").mkdir(parents=True)
+    printed = snakemake(tmp_path, "--cores", "1", "networks", fails=True)
     assert "log: results/tiny/logs/dataset.log" in printed
-    assert "cdsp: data/nowhere: no such folder" in printed
+    assert "data/nowhere/JPEGImages: no such folder of images" in printed
     assert "Traceback" not in printed
