@@ -48,8 +48,9 @@ def setting(
 def nearest(word: str, known: Iterable[Any]) -> str:
     """A hint for a mistyped word: the nearest known one, and all of them."""
     known = [str(name) for name in sorted(known)]
-    close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
-    hint = f"; did you mean '{close[0]}'?" if close else ""
+    lower = {name.lower(): name for name in known}
+    close = difflib.get_close_matches(word.lower(), list(lower), n=1, cutoff=0.5)
+    hint = f"; did you mean '{lower[close[0]]}'?" if close else ""
     return f"{hint} (known: {', '.join(known)})"
 
 

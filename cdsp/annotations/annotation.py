@@ -11,6 +11,8 @@ from typing import Any, Literal
 
 import numpy as np
 
+from cdsp.io.files import normal_name
+
 MAX_BYTES = 32 * 2**20
 """Size of what a file may say about one image: memory while reading is a multiple of it."""
 
@@ -171,11 +173,11 @@ def tag(label: Any) -> Shape:
 
 
 def label_text(label: Any) -> str:
-    """The name of a class, without spaces around it.
+    """The name of a class in the form in which names are compared, see `normal_name`.
 
     Raises:
         ValueError: it is missing or not text.
     """
     if not isinstance(label, str):
         raise ValueError(f"a label is {shown(label)}; expected the name of a class")
-    return label.strip()
+    return normal_name(label)

@@ -12,8 +12,8 @@ from cdsp.annotations.elements import read_elements
 from cdsp.io.files import open_text
 from cdsp.io.findings import Findings
 
-PAINTED = (".png", ".bmp", ".tif", ".tiff", ".gif")
-"""File name extensions of images that keep an index exactly."""
+PAINTED = (".png", ".bmp", ".tif", ".tiff")
+"""File name extensions of images that keep an index as it is; GIF sorts them anew."""
 
 FORMATS = {
     ".xml": "ScribbleSup, PASCAL VOC boxes, CVAT for images 1.1",

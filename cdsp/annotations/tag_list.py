@@ -1,6 +1,7 @@
 """Lists of tags: lines of ``image,class[,class...]`` in a CSV or text file.
 
-Where no line has a comma, semicolons or tabs separate, as spreadsheets write them.
+Where more lines have a semicolon or a tab than a comma, these separate, as spreadsheets write them;
+commas between classes are read there, too.
 """
 
 from __future__ import annotations
@@ -45,7 +46,8 @@ def read(path: Path, findings: Findings) -> Iterator[Annotation]:
                 if any(value.strip() for value in values):
                     entry = f"line {lines.line_num}"
                     with findings.collected(f"{path}, {entry}"):
-                        labels = [value for value in values[1:] if value.strip()]
+                        text = values[1:] if separator == "," else ",".join(values[1:]).split(",")
+                        labels = [label for label in text if label.strip()]
                         name = values[0].strip()
                         tags = tuple(tag(label) for label in labels)
                         yield Annotation(name, path, None, tags, name, entry)
@@ -80,8 +82,8 @@ def _first_lines(path: Path) -> list[str]:
 
 
 def _separator(lines: list[str]) -> str:
-    text = "".join(lines)
-    return next((sign for sign in "\t;" if sign in text and "," not in text), ",")
+    """The sign that most lines have; a comma where none is more frequent."""
+    return max(",;\t", key=lambda sign: sum(sign in line for line in lines))
 
 
 def _bounded_lines(file: TextIO) -> Iterator[str]:

@@ -79,10 +79,21 @@ def dataset_check(
     picture: Annotated[Path, typer.Option(help="PNG of a few annotated images.")] = Path(
         "check.png"
     ),
+    void_regions: Annotated[
+        bool, typer.Option("--void-regions", help="255 fills whole regions of masks on purpose.")
+    ] = False,
 ) -> None:
     """Say what a folder of your own holds, what is wrong with it, and show a few images."""
     from cdsp.tools.check import check_folder
 
     names = tuple(name.strip() for name in classes.split(",") if name.strip())
-    if check_folder(folder, names, annotations, width=width, picture=picture):
+    problems = check_folder(
+        folder.expanduser(),
+        names,
+        annotations,
+        width=width,
+        picture=picture,
+        void_regions=void_regions,
+    )
+    if problems:
         raise typer.Exit(1)

@@ -37,14 +37,6 @@ def tell_unused(
     photographs = root / "JPEGImages"
     unread = [file for file in _files(photographs) if file.suffix.lower() in _OTHER_IMAGES]
     _tell(unread, "photographs of this kind are not read; convert them to JPEG or PNG", findings)
-    beside = [file for file in _files(photographs) if file.suffix.lower() in _ANNOTATIONS]
-    if beside and not (root / "Scribbles").is_dir():
-        _tell(
-            beside,
-            f"annotations beside photographs are read when they are named: check --annotations "
-            f"{photographs}, or scribbles: {{source: annotations, path: {photographs}}}",
-            findings,
-        )
     _tell(
         [file for folder in _folders(photographs) for file in _images_below(folder)],
         f"photographs in folders are not read; move them into {photographs} itself",
@@ -62,6 +54,19 @@ def tell_unused(
         findings,
     )
     _tell_masks(root, used, masks, findings)
+
+
+def tell_annotations_beside(root: Path, findings: Findings) -> None:
+    """Tell of annotations where nobody looks: beside the photographs, or where VOC has them."""
+    for folder in (root / "JPEGImages", root / "Annotations", root / "annotations", root):
+        beside = [file for file in _files(folder) if file.suffix.lower() in _ANNOTATIONS]
+        beside = [file for file in beside if file.name != "dataset.json"]
+        _tell(
+            beside,
+            f"annotations? They are read when they are named: check --annotations {folder}, or "
+            f"scribbles: {{source: annotations, path: {folder}}}",
+            findings,
+        )
 
 
 def _tell_lists(root: Path, findings: Findings) -> None:

@@ -16,6 +16,8 @@ from cdsp.io.findings import Findings
 _THICK = 0.05
 """A region is no border if a circle of this radius, as a part of the image's side, fits into it."""
 
+_MOST = 0.5  # of the pixels; more void is a mask that is drawn in part
+
 
 @dataclass
 class MaskCensus:
@@ -121,8 +123,8 @@ def _example(classes: Sequence[str]) -> str:
 
 
 def _is_thick(region: np.ndarray) -> bool:
-    """Whether a region is wider than the borders that void pixels draw around objects."""
-    if not region.any():
+    """Whether a region looks like an object: wider than a border, and not most of the image."""
+    if not 0 < region.mean() < _MOST:
         return False
     padded = np.pad(region, 1).astype(np.uint8)
     farthest = cv2.distanceTransform(padded, cv2.DIST_L2, 3).max()

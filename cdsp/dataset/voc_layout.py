@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,8 @@ from cdsp.io.files import (
 FORMAT = "cdsp-dataset"
 VERSION = 2
 SPLITS = ("train", "val")
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -67,6 +70,31 @@ class Dataset:
                 f"{purpose}: needs masks of the training images, and data set {self.name!r} has "
                 f"none in {self.root / 'SegmentationClassAug'}"
             )
+
+    def training_on(self, annotated: Collection[str]) -> Dataset:
+        """The same data set without the training images that nobody annotated.
+
+        Args:
+            annotated: ids, such as those of a store; ids of other images do not count.
+
+        Raises:
+            ValueError: it is none of the training images.
+        """
+        train = self.splits["train"]
+        kept = tuple(image_id for image_id in train if image_id in annotated)
+        if len(kept) == len(train):
+            return self
+        if not kept:
+            raise ValueError(
+                f"data set {self.name!r}: none of its {len(train)} training images is annotated; "
+                "make the scribbles from the same data set"
+            )
+        logger.info(
+            "%d of %d training images are not annotated, and left out",
+            len(train) - len(kept),
+            len(train),
+        )
+        return replace(self, splits={**self.splits, "train": kept})
 
     def image(self, image_id: str) -> np.ndarray:
         """A photograph, (H, W, 3) uint8 RGB."""

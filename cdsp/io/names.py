@@ -32,14 +32,18 @@ def first_few(names: Collection[str]) -> str:
 
 def nearest_name(name: str, known: Sequence[str]) -> str | None:
     """The known name that a name is most likely to mean; None where nothing is near."""
-    plain = without_ending(name).casefold()
-    for word in sorted(known, key=len, reverse=True):
-        folded = word.casefold()
-        if len(folded) > 1 and (folded in plain or (len(plain) > 1 and plain in folded)):
-            return word
-    folded = {word.casefold(): word for word in known}
+    plain = _plain(name)
+    folded = {_plain(word): word for word in sorted(known)}
+    inside = [word for word in folded if len(min(word, plain, key=len)) > 1]
+    inside = [word for word in inside if word in plain or plain in word]
+    if inside:
+        return folded[max(inside, key=len)]
     close = difflib.get_close_matches(plain, list(folded)[:_COMPARED], n=1, cutoff=0.6)
     return folded[close[0]] if close else None
+
+
+def _plain(name: str) -> str:
+    return without_ending(name).casefold()
 
 
 def nearest_pairs(names: Sequence[str], known: Sequence[str]) -> str:

@@ -41,9 +41,10 @@ def pseudo_labels_classifier(
     from cdsp.training import runtime
 
     parsed = parse_option(ClassifierSettings, settings)
+    annotated = read_image_classes(image_classes)
     train_classifier(
-        read_dataset(dataset),
-        read_image_classes(image_classes),
+        read_dataset(dataset).training_on(annotated),
+        annotated,
         parsed,
         output,
         scribbles=scribbles,
@@ -68,10 +69,11 @@ def pseudo_labels_cams(
     from cdsp.scribbles.scribble_labels import read_image_classes
     from cdsp.training import runtime
 
+    annotated = read_image_classes(image_classes)
     export_cams(
         classifier,
-        read_dataset(dataset),
-        read_image_classes(image_classes),
+        read_dataset(dataset).training_on(annotated),
+        annotated,
         parse_option(CamSettings, settings),
         output,
         device=runtime.prepare(1, device),
@@ -96,10 +98,11 @@ def pseudo_labels_probabilities(
     from cdsp.scribbles.scribble_labels import read_image_classes
     from cdsp.training import runtime
 
+    annotated = read_image_classes(image_classes)
     export_probabilities(
         weights,
-        read_dataset(dataset),
-        read_image_classes(image_classes),
+        read_dataset(dataset).training_on(annotated),
+        annotated,
         parse_option(EvaluationSettings, settings),
         output,
         device=runtime.prepare(1, device),

@@ -175,6 +175,7 @@ def make_pseudo_labels(
     for opened in (scribble_store, store):
         if opened is not None:
             opened.require({}, {"dataset": dataset.digest})
+    dataset = dataset.training_on(scribble_store)
 
     def label(image_id: str) -> np.ndarray:
         strokes = scribble_store[image_id]

@@ -46,6 +46,7 @@ def measure_pseudo_labels(
             one store of scribbles without the other.
     """
     store = LabelStore(labels, "pseudo_labels")
+    dataset = dataset.training_on(store)
     strokes = _open_strokes(store, scribbles, full_scribbles)
     num_classes = len(dataset.classes)
     confusion = np.zeros((num_classes, num_classes), np.int64)

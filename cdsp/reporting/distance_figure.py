@@ -39,7 +39,7 @@ def draw_distance_maps(
     Raises:
         ValueError: stores of other images, no image, no λ, or a λ out of range.
     """
-    ids = choose_images(dataset, num_images)
+    ids = choose_images(dataset.training_on(scribbles), num_images)
     if not ids or not (scribble_exponents or pseudo_label_exponents):
         raise ValueError(
             f"distance maps: {len(ids)} training images, λ {[*scribble_exponents]} of the "

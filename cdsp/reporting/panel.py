@@ -52,6 +52,8 @@ def draw_panel(
         raise ValueError(f"unknown split {split!r}{nearest(split, SPLITS)}")
     if split == "val" and stores:
         raise ValueError(f"{', '.join(sorted(stores))}: known of training images only, not of val")
+    for store in stores.values():
+        dataset = dataset.training_on(store)
     ids = choose_images(dataset, num_images, split)
     columns: list[tuple[str, list[np.ndarray]]] = []
     images = [dataset.image(image_id) for image_id in ids]

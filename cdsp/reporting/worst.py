@@ -34,6 +34,7 @@ def draw_worst_labels(
         ValueError: no masks, or stores of other images.
     """
     dataset.require_train_masks("the page of the worst labels")
+    dataset = dataset.training_on(labels)
     ranked = []
     for image_id in progress(dataset.splits["train"], "comparing labels"):
         confusion = confusion_matrix(dataset.mask(image_id), labels[image_id], len(dataset.classes))

@@ -15,12 +15,15 @@ from cdsp.annotations.read import annotation_files, read_annotations, tell_unrea
 from cdsp.dataset.voc_layout import Dataset
 from cdsp.io.files import problem_list
 from cdsp.io.findings import Findings
+from cdsp.io.names import first_few
 from cdsp.progress import progress
+from cdsp.scribbles.class_order import ClassOrder
 from cdsp.scribbles.photographs import Photographs, is_photograph
-from cdsp.scribbles.strokes import Box, ImageStrokes, Stroke, write_strokes
+from cdsp.scribbles.strokes import Box, ImageStrokes, Stroke, rasterise, write_strokes
 from cdsp.settings import nearest
 
 STAGE_VERSION = 1
+_SOFT = 3  # values that are no class, above which they are taken for those of soft edges
 
 VOC_NAMES = {
     "plane": "aeroplane",
@@ -49,7 +52,13 @@ def import_strokes(dataset: Dataset, path: Path, output: Path, *, width: float =
     findings = Findings()
 
     def images() -> Iterator[ImageStrokes]:
-        yield from imported_images(dataset, path, width, findings)
+        order = ClassOrder(len(dataset.classes))
+        for image in imported_images(dataset, path, width, findings):
+            if dataset.train_masks:
+                label = rasterise(image.strokes, image.height, image.width)
+                order.add(label, dataset.mask(image.image_id))
+            yield image
+        order.tell(dataset.classes, findings)
         for hint in findings.hints:
             logger.info("%s", hint)
         if findings.problems:
@@ -121,10 +130,12 @@ def _digest(path: Path) -> str:
 def _image_strokes(
     annotation: Annotation, image_id: str, size: tuple[int, int], names: _ClassNames, width: float
 ) -> ImageStrokes:
-    """The strokes, boxes and tags of an image; those of unknown classes are left out.
+    """The strokes, boxes and tags of an image.
+
+    Those of unknown classes are left out, and boxes and tags of the background.
 
     Raises:
-        ValueError: drawn for another size than (height, width), or a box or tag of the background.
+        ValueError: drawn for another size than (height, width).
     """
     if annotation.size not in (None, size):
         height, drawn = annotation.size
@@ -135,17 +146,23 @@ def _image_strokes(
     strokes: list[Stroke] = []
     boxes: list[Box] = []
     tags: set[int] = set()
+    unknown: set[int] = set()
     for shape in annotation.shapes:
         class_id = names.class_id(shape.label, annotation.source)
         if class_id is None:
+            if isinstance(shape.label, int):
+                unknown.add(shape.label)
             continue
         if shape.kind == "stroke":
             strokes.append(Stroke(class_id, shape.points, shape.width or width))
+        elif class_id == 0:
+            names.tell_background(shape.kind, annotation)
         elif shape.kind == "box":
             corners = shape.points.min(axis=0), shape.points.max(axis=0)
             boxes.append(Box(class_id, *np.concatenate(corners).tolist()))
         else:
             tags.add(class_id)
+    names.tell_values(unknown, annotation.source)
     return ImageStrokes(
         image_id, *size, strokes=tuple(strokes), boxes=tuple(boxes), tags=tuple(sorted(tags))
     )
@@ -165,10 +182,37 @@ class _ClassNames:
 
     def class_id(self, label: str | int, source: Path) -> int | None:
         """The class of a label that stands in a file; None, and a problem, where it means none."""
-        if label not in self._ids:
-            if isinstance(label, int):
-                expected = f"the data set has the classes 0 to {len(self._classes) - 1}"
-            else:
-                expected = f"no class of the data set{nearest(label, self._classes)}"
-            self._findings.problems.append(f"class {shown(label)}: {expected}", source)
+        if label not in self._ids and isinstance(label, str):
+            text = f"class {shown(label)}: no class of the data set"
+            self._findings.problems.append(f"{text}{nearest(label, self._classes)}", source)
         return self._ids.get(label)
+
+    def tell_values(self, values: set[int], source: Path) -> None:
+        """Tell of numbers in a painted file that are no class, as one problem where they are many.
+
+        Smoothed edges leave all values between those of the classes.
+        """
+        if len(values) > _SOFT:
+            self._findings.problems.append(
+                "it holds many values that are no class, as soft (anti-aliased) edges leave them; "
+                "paint with a hard brush, and save without smoothing or resizing",
+                source,
+            )
+            return
+        classes = [f"{index} {name}" for index, name in enumerate(self._classes)]
+        for value in sorted(values):
+            self._findings.problems.append(
+                f"value {value} is no class; expected {first_few(classes)}, or 255 for unlabelled",
+                source,
+            )
+
+    def tell_background(self, kind: str, annotation: Annotation) -> None:
+        """Hint at a tag or box of the background, which is left out."""
+        reason = {
+            "tag": "a tag says that an object is there, and background is nearly everywhere",
+            "box": "a box holds an object; draw a stroke where there is none",
+        }[kind]
+        self._findings.hints.append(
+            f"a {kind} of {self._classes[0]!r}, the background, was left out: {reason}",
+            annotation.where,
+        )

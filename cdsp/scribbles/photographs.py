@@ -85,10 +85,11 @@ class Photographs:
         found = by_name or by_file
         if by_name and by_file and not by_name & by_file:
             self._findings.problems.append(
-                f"it is called like {self._shown(by_file)} and says that it is of {stated!r}, and "
-                "both exist; which is meant? Rename the file or correct the name in it",
-                annotation.where,
+                "it is called like one photograph and names another, and both exist; which is "
+                "meant? Rename the file or correct the name in it",
+                f"{annotation.where} (like {self._shown(by_file)}, names {stated!r})",
             )
+            self._annotated |= by_file
             return None
         if len(found) > 1:
             self._findings.problems.append(
@@ -175,6 +176,8 @@ class Photographs:
                 f"{len(of_validation)} annotations are of validation images, which are measured on "
                 f"their masks, and were left out: {first_few(of_validation)}"
             )
+        if not training:
+            return
         if not annotated:
             self._findings.problems.append(
                 f"none of the {len(training)} training images has an annotation; photographs: "

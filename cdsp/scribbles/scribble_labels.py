@@ -106,6 +106,8 @@ def degrade_scribbles(
         parameters |= {"drop_background": drop_background, "min_per_image": min_per_image}
         parameters |= {"seed": seed}
 
+    _check_origin(header, dataset, strokes)
+
     def remaining() -> Iterator[ImageStrokes]:
         for image in read_strokes(strokes):
             _check_image(image, dataset, strokes)
@@ -143,6 +145,23 @@ def degrade_scribbles(
         output / "image_classes.json",
         {**parameters, "format": CLASSES_FORMAT, "version": VERSION, "images": classes},
     )
+
+
+def _check_origin(header: dict[str, Any], dataset: Dataset | None, strokes: Path) -> None:
+    """Check that strokes are of the data set as it is now; their file tells what it was then."""
+    if dataset is None:
+        return
+    classes = header.get("classes", list(dataset.classes))
+    if classes != list(dataset.classes):
+        raise ValueError(
+            f"{strokes}: made for the classes {classes}, and data set {dataset.name!r} has "
+            f"{list(dataset.classes)}; make the strokes again"
+        )
+    if header.get("dataset", dataset.digest) != dataset.digest:
+        raise ValueError(
+            f"{strokes}: made for another version of data set {dataset.name!r}: its images, masks "
+            "or lists have changed since; make the strokes again"
+        )
 
 
 def _check_image(image: ImageStrokes, dataset: Dataset | None, strokes: Path) -> None:

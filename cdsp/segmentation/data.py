@@ -118,6 +118,8 @@ def open_training_data(
         if name in stores:
             origin = {STORE_KINDS[source]: stores[source].digest} if source in stores else {}
             stores[name].require({"exponent": method.exponents[name]}, origin)
+    for store in stores.values():
+        dataset = dataset.training_on(store)
     return TrainingData(dataset, stores, method.reads)
 
 

@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 from scipy.ndimage import distance_transform_edt
 from typer.testing import CliRunner
 
 from cdsp import cli
-from cdsp.dataset.prepare import make_shapes
+from cdsp.dataset.prepare import describe_folder, make_shapes
 from cdsp.io.files import IGNORE, write_label
 from cdsp.scribbles.degrade import Degradation, degrade
 from cdsp.scribbles.import_annotations import import_strokes
@@ -35,6 +36,7 @@ def dataset(tiny_data):
     return replace(
         tiny_data.dataset,
         classes=CLASSES,
+        train_masks=False,
         splits={"train": ("a", "b", "c"), "val": ("v",)},
         images={name: (f"{name}.jpg", *size) for name, size in SIZES.items()},
     )
@@ -173,7 +175,7 @@ def test_every_problem_is_listed_and_the_old_file_stays(dataset, annotations, tm
     for expected in (
         "a.xml: image 'a' is annotated in ",
         "a.csv, line 1 already",
-        "b.png: class 7: the data set has the classes 0 to 3",
+        "b.png: value 7 is no class; expected 0 background, 1 aeroplane",
         "c.json: class 'backgruond': no class of the data set; did you mean 'background'?",
         "c.json and 1 more: class 'dgo'",
         "c.json: a 'circle' of 'cat' is no stroke or box; read are linestrip",
@@ -184,25 +186,32 @@ def test_every_problem_is_listed_and_the_old_file_stays(dataset, annotations, tm
     assert not list(tmp_path.glob(".*.tmp*"))
 
 
-@pytest.mark.parametrize(
-    ("name", "change", "message"),
-    [
-        ("c.json", ('"imageWidth": 40', '"imageWidth": 41'), "annotated at 41 x 18 px, but the"),
-        ("c.json", ('"monitor", "shape', '"background", "shape'), "a box has class 0"),
-        ("c.json", ('"tvmonitor": true', '"background": true'), "a tag has class 0"),
-    ],
-)
-def test_wrong_sizes_and_boxes_of_the_background(
-    dataset, annotations, tmp_path, name, change, message
-):
-    text = (annotations / name).read_text()
-    assert change[0] in text
-    (annotations / name).write_text(text.replace(*change))
+def test_another_size_is_refused(dataset, annotations, tmp_path):
+    path = annotations / "c.json"
+    path.write_text(path.read_text().replace('"imageWidth": 40', '"imageWidth": 41'))
     with pytest.raises(ValueError, match="1 problem:") as error:
         imported(dataset, annotations, tmp_path)
-    assert message in str(error.value)
-    assert f"{name}, image 'c'" in str(error.value)
+    assert "c.json, image 'c': annotated at 41 x 18 px, but the" in str(error.value)
     assert not (tmp_path / "out" / "strokes.jsonl").exists()
+
+
+@pytest.mark.parametrize(
+    ("kind", "old", "new"),
+    [
+        ("box", '"monitor", "shape', '"background", "shape'),
+        ("tag", '"tvmonitor": true', '"background": true'),
+    ],
+)
+def test_a_box_or_tag_of_the_background_is_left_out_with_a_word(
+    dataset, annotations, tmp_path, caplog, kind, old, new
+):
+    path = annotations / "c.json"
+    path.write_text(path.read_text().replace(old, new))
+    with caplog.at_level(logging.INFO):
+        image = imported(dataset, annotations, tmp_path)["c"]
+    assert f"c.json: a {kind} of 'background', the background, was left out" in caplog.text
+    assert len(image.boxes) == (kind == "tag")
+    assert 0 not in image.tags
 
 
 def test_nothing_to_import(dataset, tmp_path):
@@ -323,7 +332,9 @@ TINY = (
 def test_what_a_file_holds_becomes_strokes_or_a_message(tiny_data, tmp_path_factory, data):
     folder = tmp_path_factory.mktemp("fuzz")
     splits, images = {"train": ("a",), "val": ()}, {"a": ("a.jpg", 20, 30)}
-    dataset = replace(tiny_data.dataset, classes=CLASSES, splits=splits, images=images)
+    dataset = replace(
+        tiny_data.dataset, classes=CLASSES, splits=splits, images=images, train_masks=False
+    )
     words = st.sampled_from(
         ["cat", "dog", "background", "1", "1e6", "-999999", "null", "[]", "0.5"]
     )
@@ -342,3 +353,68 @@ def test_what_a_file_holds_becomes_strokes_or_a_message(tiny_data, tmp_path_fact
     else:
         (image,) = read_strokes(folder / "out.jsonl")
         rasterise(image.strokes, image.height, image.width)
+
+
+def test_images_that_nobody_annotated_are_left_out_with_a_word(
+    dataset, annotations, tmp_path, caplog
+):
+    (annotations / "a.xml").unlink()
+    with caplog.at_level(logging.INFO):
+        images = imported(dataset, annotations, tmp_path)
+    assert list(images) == ["b", "c"]
+    assert (
+        "1 of 3 training images have no annotation and are left out of training: a" in caplog.text
+    )
+    assert dataset.training_on(images).splits["train"] == ("b", "c")
+    for path in annotations.iterdir():
+        path.unlink()
+    (annotations / "v.xml").write_text(scribble_xml([], SIZES["v"], CLASSES))
+    with pytest.raises(ValueError, match="none of the 3 training images has an annotation"):
+        imported(dataset, annotations, tmp_path)
+    with pytest.raises(ValueError, match="none of its 3 training images is annotated"):
+        dataset.training_on(["v"])
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (0, 2, 1), (1, 0, 2), (2, 0, 1)])
+def test_an_order_of_the_classes_that_the_masks_contradict_is_refused(tmp_path, order):
+    """Strokes lie on the regions of a mask; the names are listed in another order."""
+    names = [("background", "cat", "dog")[i] for i in order]
+    root = tmp_path / "mine"
+    mask = np.zeros((40, 60), np.uint8)
+    mask[5:15, 5:50], mask[20:35, 5:50] = 1, 2
+    for image_id in "ab":
+        write_photograph(root / "JPEGImages" / f"{image_id}.png")
+        write_label(root / "SegmentationClassAug" / f"{image_id}.png", mask)
+        lines = [Stroke(i, np.array([[8, y], [45, y]]), 3) for i, y in ((0, 2), (1, 10), (2, 28))]
+        path = root / "Scribbles" / f"{image_id}.xml"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(scribble_xml(lines, (40, 60), ("background", "cat", "dog")))
+    described = describe_folder(root, "mine", tuple(names), tmp_path / "dataset.json")
+    if order == (0, 1, 2):
+        assert list(imported(described, root / "Scribbles", tmp_path)) == ["a", "b"]
+        return
+    with pytest.raises(ValueError, match="not in the order of the numbers in the masks") as error:
+        imported(described, root / "Scribbles", tmp_path)
+    assert "the order that fits is background, cat, dog" in str(error.value)
+    wrong = next(name for i, name in enumerate(names) if ("background", "cat", "dog")[i] != name)
+    assert f"100 % of the strokes of {wrong!r} lie on number" in str(error.value)
+
+
+def write_photograph(path):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.full((40, 60, 3), 90, np.uint8)).save(path)
+
+
+def test_soft_edges_are_one_problem(dataset, annotations, tmp_path):
+    painted = np.full((25, 25), 255, np.uint8)
+    painted[5:8, 2:20] = 2
+    painted[4, 2:20] = np.arange(100, 118)
+    write_label(annotations / "b.png", painted)
+    with pytest.raises(ValueError, match=r"1 problem:\n.*b\.png: .*soft \(anti-aliased\) edges"):
+        imported(dataset, annotations, tmp_path)
+    painted[4] = 255
+    painted[4, 5] = 7
+    write_label(annotations / "b.png", painted)
+    expected = r"b\.png: value 7 is no class; expected 0 background, 1 aeroplane, 2 cat"
+    with pytest.raises(ValueError, match=expected):
+        imported(dataset, annotations, tmp_path)

@@ -98,13 +98,20 @@ def test_a_store_of_another_kind_is_refused(tiny_training, all_terms, name, give
         tiny_training.open(all_terms, **{name: tiny_training.paths[given]})
 
 
-def test_an_image_without_a_map_is_named(tiny_training):
+def test_images_without_a_map_are_left_out(tiny_training, caplog):
     method = parse_method({"pseudo_label": 1}, "method")
     maps = tiny_training.maps("pseudo_label")
     del maps["image_3"]
     path = tiny_training.write_store("incomplete", "pseudo_labels", maps)
-    with pytest.raises(ValueError, match=r"incomplete\.h5: holds no map for image 'image_3'"):
-        tiny_training.open(method, pseudo_label=path).check()
+    ids = tiny_training.dataset.splits["train"]
+    with caplog.at_level("INFO"):
+        data = tiny_training.open(method, pseudo_label=path)
+    assert data.dataset.splits["train"] == tuple(name for name in ids if name != "image_3")
+    assert f"1 of {len(ids)} training images are not annotated, and left out" in caplog.text
+    data.check()
+    other = tiny_training.write_store("other", "pseudo_labels", {"x": maps["image_2"]})
+    with pytest.raises(ValueError, match=r"none of its .* training images is annotated"):
+        tiny_training.open(method, pseudo_label=other)
 
 
 def test_a_map_of_another_size_is_named(tiny_training):

@@ -128,15 +128,15 @@ def test_every_problem_is_told_and_does_not_hide_what_is_right(run, own, write_l
     unknown = ("raod", *MIDDLE[1:])
     write_labelme(strokes / "i.json", "i.jpg", SIZE, [unknown])
     (strokes / "j.json").write_text("{")
-    save_photograph(photographs / "k [1].jpg")
+    save_photograph(photographs / "k\xa0.jpg")
     problems, printed = run()
+    assert "hint: 1 of 8 training images have no annotation and are left out" in printed
     expected = [
         r"f\.png: not a readable image",
-        r"1 of 8 training images have no annotation: g;",
         r"h\.json, image 'h': annotated at 40 x 30 px, but the image is 30 x 40 px",
         r"i\.json: class 'raod': no class of the data set; did you mean 'road'",
         r"j\.json: broken JSON",
-        r"'k \[1\]' is not an image id",
+        r"'k\\xa0' is not an image id: it holds '\\xa0' \(NO-BREAK SPACE\)",
     ]
     assert len(problems) == len(expected)
     assert f"{len(expected)} problems:" in printed
@@ -304,17 +304,18 @@ def test_few_of_many_images_are_drawn(run, own, monkeypatch):
     assert "check.png: 2 of the annotated images" in run()[1]
 
 
-@pytest.mark.parametrize("content", ["ä\nb\n".encode("latin-1"), "a\nb\n".encode("utf-16")])
+@pytest.mark.parametrize(
+    "content", ["ä\nb\n".encode("latin-1"), "a\nb\n".encode("utf-16-le") + b"\xff"]
+)
 def test_lists_that_are_no_utf_8_are_told(own, run, tmp_path, content):
     path = own / "ImageSets" / "SegmentationAug" / "train.txt"
     path.parent.mkdir(parents=True)
     path.write_bytes(content)
     ids, (problem,) = read_list(path)
     assert ids == []
-    assert problem.startswith(f"{path}: not a readable list in UTF-8")
-    assert "save it as UTF-8" in problem
+    assert problem == f"{path}: not UTF-8 text; save it as UTF-8"
     assert problem in run()[0]
-    with pytest.raises(ValueError, match=r"1 problem:\n.*train\.txt: not a readable list"):
+    with pytest.raises(ValueError, match=r"1 problem:\n.*train\.txt: not UTF-8 text"):
         describe_folder(own, "own", CLASSES, tmp_path / "dataset.json")
 
 
@@ -325,4 +326,7 @@ def test_lists_as_windows_writes_them(own, run):
     assert read_list(path) == (["a", "b"], [])
     assert "2 training images" in run()[1]
     path.write_text("a.png\nb\n")
-    assert "a.png.jpg: listed, but there is no such image; list names without" in run()[0][0]
+    assert "2 training images" in run()[1]
+    path.write_text("a  1\nb -1\n")
+    assert "2 of 2 names in train.txt are of no image in JPEGImages: 'a  1'" in run()[0][0]
+    assert "write a name alone to a line, without flags" in run()[0][0]

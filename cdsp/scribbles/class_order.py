@@ -1,0 +1,72 @@
+"""Whether names of classes and the numbers in masks mean the same: strokes on masks tell.
+
+Names have an order, masks have numbers, and nothing in either says which belong together. Where
+strokes and a mask of the same image exist, a class's strokes lie on the number that it has.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+
+from cdsp.io.files import IGNORE
+from cdsp.io.findings import Findings
+
+_FEWEST = 20  # pixels of a class, to say where they lie
+_CLEARLY = 0.5  # share of them
+
+
+class ClassOrder:
+    """Counts on which numbers of the masks each class's strokes lie."""
+
+    def __init__(self, num_classes: int) -> None:
+        self.counts = np.zeros((num_classes, num_classes), np.int64)
+        """Pixels by (class of the stroke, number in the mask)."""
+
+    def add(self, strokes: np.ndarray, mask: np.ndarray) -> None:
+        """Count the strokes of an image, (H, W) uint8 with 255 for unlabelled, on its mask."""
+        number = len(self.counts)
+        counted = (strokes < number) & (mask < number) & (strokes != IGNORE)
+        pairs = strokes[counted].astype(np.int64) * number + mask[counted]
+        self.counts += np.bincount(pairs, minlength=number**2).reshape(number, number)
+
+    def best(self) -> list[int]:
+        """For each class the number that its strokes lie on; its own where that is not clear."""
+        totals = self.counts.sum(axis=1, keepdims=True)
+        shares = self.counts / np.maximum(totals, 1)
+        known = totals[:, 0] >= _FEWEST
+        clear = known & (shares.max(axis=1) > _CLEARLY)
+        # A class of few strokes stays where it is, if no other class has its place.
+        weights = np.where(clear[:, None], shares, 1e-3 * np.eye(len(shares)))
+        rows, numbers = linear_sum_assignment(weights, maximize=True)
+        return numbers[np.argsort(rows)].tolist()
+
+    def shares(self) -> np.ndarray:
+        """Per class, the share of its strokes' pixels that lies on its own number; NaN for none."""
+        totals = self.counts.sum(axis=1)
+        own = np.diag(self.counts)
+        return np.divide(own, totals, out=np.full(len(totals), np.nan), where=totals > 0)
+
+    def tell(self, classes: Sequence[str], findings: Findings) -> None:
+        """Make a problem of it where another order of the classes fits the masks better."""
+        best, shares = self.best(), self.shares()
+        wrong = [i for i, number in enumerate(best) if i != number and shares[i] < _CLEARLY]
+        if not wrong:
+            return
+        moved = "; ".join(
+            f"{100 * self.counts[i, best[i]] / max(self.counts[i].sum(), 1):.0f} % of the strokes "
+            f"of {classes[i]!r} lie on number {best[i]}, which the list calls {classes[best[i]]!r}"
+            for i in wrong[:3]
+            if self.counts[i].any()
+        )
+        findings.problems.append(
+            f"the classes are not in the order of the numbers in the masks: {moved}; the order "
+            f"that fits is {', '.join(reordered(classes, best))}"
+        )
+
+
+def reordered(classes: Sequence[str], numbers: Sequence[int]) -> list[str]:
+    """The names in the order of their numbers."""
+    return [classes[i] for i in np.argsort(numbers)]

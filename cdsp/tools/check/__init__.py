@@ -1,0 +1,259 @@
+"""What a folder of one's own holds, before anything is made of it: photographs, masks, strokes."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Collection, Sequence
+from dataclasses import astuple, replace
+from pathlib import Path
+
+import numpy as np
+import yaml
+from tabulate import tabulate
+
+from cdsp.annotations.read import annotation_files, read_annotations
+from cdsp.dataset.class_names import check_classes, class_hints, is_background
+from cdsp.dataset.leftovers import tell_annotations_beside
+from cdsp.dataset.prepare import FolderContent, inspect_folder
+from cdsp.dataset.voc_layout import Dataset, choose_images
+from cdsp.io.files import IGNORE, normal_name
+from cdsp.io.findings import Findings
+from cdsp.io.names import first_few
+from cdsp.scribbles.class_order import reordered
+from cdsp.scribbles.import_annotations import imported_images
+from cdsp.scribbles.photographs import Photographs, is_photograph
+from cdsp.tools.check.picture import draw
+from cdsp.tools.check.summary import StrokeSummary, summarise
+
+SHOWN_IMAGES = 6
+SHOWN_MESSAGES = 25
+"""Problems, and hints, that are printed; the others are counted."""
+
+
+def check_folder(
+    root: Path,
+    classes: tuple[str, ...],
+    annotations: Path | None,
+    *,
+    width: float,
+    picture: Path,
+    void_regions: bool = False,
+) -> list[str]:
+    """Look through a folder in VOC layout, and print what is there and all that is wrong with it.
+
+    Args:
+        root: the folder, see `inspect_folder`.
+        classes: names of all classes, the background first; none: those that the files name.
+        annotations: a file or folder, see `cdsp.annotations.read`; None: ``Scribbles`` in the
+            folder, where it is there.
+        width: of strokes whose file does not say it, pixels.
+        picture: PNG file for a few training images with their annotations.
+        void_regions: whether 255 fills whole regions of masks on purpose.
+
+    Returns:
+        The problems, in words.
+
+    Raises:
+        ValueError: no such folder, or names of classes that no data set could have.
+    """
+    classes = tuple(map(normal_name, classes))
+    if classes:
+        check_classes(classes, "--classes")
+    content = inspect_folder(root, classes, void_regions=void_regions)
+    findings = content.findings
+    if annotations is None and (root / "Scribbles").exists():
+        annotations = root / "Scribbles"
+    if annotations is not None:
+        try:
+            annotation_files(annotations)
+        except ValueError as error:
+            findings.problems.append(str(error))
+            annotations = None
+    else:
+        tell_annotations_beside(root, findings)
+    dataset = _dataset(root, content, classes)
+    if not classes:
+        named = _class_names(dataset, annotations, content)
+        if len(named) > IGNORE:
+            findings.problems.append(
+                f"{annotations}: names {len(named)} classes, expected at most {IGNORE}, background "
+                "included; name kinds of objects, not each object"
+            )
+        dataset = replace(dataset, classes=named[:IGNORE])
+    # Masks that are wrong are told of already, and compare with nothing.
+    masked = content.train_masks and not findings.problems
+    shown = choose_images(dataset, SHOWN_IMAGES)
+    summary = None
+    if annotations is not None:
+        if not classes and masked:
+            dataset = replace(dataset, classes=_in_order_of_masks(dataset, annotations, width))
+        images = imported_images(dataset, annotations, width, findings)
+        summary = summarise(images, dataset, masked, shown)
+        summary.order.tell(dataset.classes, findings)
+    _hint(dataset, content, summary, findings)
+    print("\n".join(_report(dataset, content, annotations, summary)))
+    if not classes:
+        _print_classes(dataset.classes)
+    drawn = [summary.shown[name] for name in shown if name in summary.shown] if summary else []
+    if drawn:
+        draw(dataset, drawn, masked, picture)
+        print(f"\n{picture}: {len(drawn)} of the annotated images, to look at.")
+    _print_findings(root, findings)
+    return list(findings.problems)
+
+
+def _dataset(root: Path, content: FolderContent, classes: tuple[str, ...]) -> Dataset:
+    """What can be used of a folder, as a data set that is not written."""
+    readable = {
+        split: tuple(name for name in ids if name in content.images)
+        for split, ids in content.splits.items()
+    }
+    return Dataset(
+        name=root.name,
+        root=root,
+        classes=classes,
+        colours={},
+        splits=readable,
+        images=content.images,
+        train_masks=content.train_masks,
+        digest="",
+        masks=content.masks,
+    )
+
+
+def _class_names(
+    dataset: Dataset, annotations: Path | None, content: FolderContent
+) -> tuple[str, ...]:
+    """The names in the annotations, most frequent first, or numbers; the background before all."""
+    labels: Counter[str | int] = Counter()
+    if annotations is not None:
+        photographs = Photographs(dataset, Findings())
+        found = read_annotations(annotations, Findings(), lambda file: is_photograph(file, dataset))
+        for annotation in found:
+            if photographs.find(annotation) is not None:
+                labels.update(shape.label for shape in annotation.shapes)
+    named = [label for label, _ in labels.most_common() if isinstance(label, str)]
+    background = next((name for name in named if is_background(name)), "background")
+    objects = [name for name in named if name != background]
+    values = [label for label in labels if isinstance(label, int)]
+    values += np.flatnonzero(content.census.pixels[:IGNORE]).tolist()
+    objects += [f"class {i}" for i in range(len(objects) + 1, max(values, default=0) + 1)]
+    return (background, *objects)
+
+
+def _in_order_of_masks(dataset: Dataset, annotations: Path, width: float) -> tuple[str, ...]:
+    """The names of the data set's classes in the order of the numbers that their strokes lie on."""
+    images = imported_images(dataset, annotations, width, Findings())
+    order = summarise(images, dataset, masked=True, shown=()).order
+    names = reordered(dataset.classes, order.best())
+    return tuple(
+        f"class {index}" if name.startswith("class ") else name for index, name in enumerate(names)
+    )
+
+
+def _hint(
+    dataset: Dataset, content: FolderContent, summary: StrokeSummary | None, findings: Findings
+) -> None:
+    """Hints on the data set as a whole."""
+    for hint in class_hints(dataset.classes):
+        findings.hints.append(hint)
+    if summary is None:
+        return
+    if summary.without_background:
+        findings.hints.append(
+            f"{len(summary.without_background)} images have object strokes and none on the "
+            "background, from which a network learns where objects end: "
+            f"{first_few(summary.without_background)}"
+        )
+    if summary.one_class:
+        findings.hints.append(
+            f"{len(summary.one_class)} images have strokes of one class alone: every class that a "
+            "photograph shows needs a stroke in it, since what is left out is denied: "
+            f"{first_few(summary.one_class)}"
+        )
+    if summary.empty:
+        findings.hints.append(
+            f"{len(summary.empty)} images have an annotation with nothing in it: "
+            f"{first_few(summary.empty)}"
+        )
+    unseen = [name for i, name in enumerate(dataset.classes) if not summary.classes[i].images]
+    if unseen:
+        findings.hints.append(
+            f"nothing names {', '.join(unseen)}: what nobody marks cannot be learnt"
+        )
+    if len(dataset.classes) > 2 and content.census.number and not summary.order.counts.any():
+        findings.hints.append(
+            "no training image has both strokes and a mask, so that the order of the classes could "
+            "not be compared with the numbers in the masks: look at a few masks yourself"
+        )
+
+
+def _report(
+    dataset: Dataset,
+    content: FolderContent,
+    annotations: Path | None,
+    summary: StrokeSummary | None,
+) -> list[str]:
+    train, val = (len(dataset.splits[split]) for split in ("train", "val"))
+    lines = [f"{dataset.root}: {train} training images, {val} validation images"]
+    if dataset.images:
+        sizes = [(width, height) for _, height, width in dataset.images.values()]
+        smallest, largest = min(sizes, key=math.prod), max(sizes, key=math.prod)
+        lines[0] += f", {smallest[0]}×{smallest[1]} to {largest[0]}×{largest[1]} pixels"
+    has_masks = (("training", content.train_masks), ("validation", val))
+    masked = [name for name, there in has_masks if there]
+    lines.append(f"masks: of the {' and '.join(masked)} images" if masked else "masks: none")
+    if annotations is None or summary is None:
+        lines.append("annotations: none (expected in Scribbles/, or name their folder)")
+        summary = None
+    else:
+        share = 100 * summary.labelled / max(summary.pixels, 1)
+        lines.append(
+            f"annotations: {len(annotation_files(annotations))} files in {annotations}; "
+            f"{summary.num_images} of {train} training images have some; strokes label "
+            f"{share:.2f} % of the pixels; {summary.num_points} strokes are single points"
+        )
+    nothing = (0,) * 5
+    rows = [
+        (
+            index,
+            name,
+            *(astuple(summary.classes[index]) if summary else nothing),
+            int(content.census.pixels[index]),
+        )
+        for index, name in enumerate(dataset.classes)
+    ]
+    headers = ("", "class", "images", "strokes", "boxes", "tags", "stroke pixels", "mask pixels")
+    return [*lines, "", tabulate(rows, headers, tablefmt="simple", intfmt=",")]
+
+
+def _print_classes(classes: Sequence[str]) -> None:
+    line = yaml.safe_dump(
+        list(classes), default_flow_style=True, width=math.inf, allow_unicode=True
+    )
+    print(
+        "\nThe names found, for the configuration; the numbers in scribble PNGs and masks "
+        f"count them in this order, from 0:\n  classes: {line.strip()}"
+    )
+
+
+def _print_findings(root: Path, findings: Findings) -> None:
+    """Hints, then problems; paths are told from the folder on."""
+    if findings.hints:
+        print()
+    _print_lines([f"hint: {hint}" for hint in findings.hints], root)
+    print()
+    number = len(findings.problems)
+    if not number:
+        print("No problem was found.")
+        return
+    print(f"{number} problem{'s' if number > 1 else ''}:")
+    _print_lines([f"  {problem}" for problem in findings.problems], root)
+
+
+def _print_lines(lines: Collection[str], root: Path) -> None:
+    for line in list(lines)[:SHOWN_MESSAGES]:
+        print(line.replace(f"{root}/", ""))
+    if len(lines) > SHOWN_MESSAGES:
+        print(f"  … and {len(lines) - SHOWN_MESSAGES} more")

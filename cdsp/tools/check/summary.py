@@ -1,0 +1,101 @@
+"""What annotations come to: counts of images, strokes and pixels for each class."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from cdsp.dataset.voc_layout import Dataset
+from cdsp.io.files import IGNORE
+from cdsp.scribbles.class_order import ClassOrder
+from cdsp.scribbles.strokes import ImageStrokes, rasterise
+
+
+@dataclass
+class ClassCounts:
+    """What the training images' annotations say of one class, in the order of the report."""
+
+    images: int = 0
+    strokes: int = 0
+    boxes: int = 0
+    tags: int = 0
+    pixels: int = 0
+
+
+@dataclass
+class StrokeSummary:
+    """What the annotations of the training images come to.
+
+    Attributes:
+        order: on which numbers of the training masks the strokes lie.
+        classes: class index → its counts.
+        num_images: images with annotation.
+        num_points: strokes of a single point.
+        without_background: images with an object stroke and none of the background.
+        one_class: images whose strokes are of one class alone.
+        empty: images whose annotation holds nothing.
+        labelled, pixels: labelled pixels, and all pixels of the annotated images.
+        shown: the strokes of a few images.
+    """
+
+    order: ClassOrder
+    classes: defaultdict[int, ClassCounts] = field(default_factory=lambda: defaultdict(ClassCounts))
+    num_images: int = 0
+    num_points: int = 0
+    without_background: list[str] = field(default_factory=list)
+    one_class: list[str] = field(default_factory=list)
+    empty: list[str] = field(default_factory=list)
+    labelled: int = 0
+    pixels: int = 0
+    shown: dict[str, ImageStrokes] = field(default_factory=dict)
+
+
+def summarise(
+    images: Iterable[ImageStrokes], dataset: Dataset, masked: bool, shown: Collection[str]
+) -> StrokeSummary:
+    """Count what the annotations of images hold.
+
+    Args:
+        images: the annotations, one image after the other.
+        dataset: theirs.
+        masked: whether strokes are to be compared with the training masks.
+        shown: ids of the images whose strokes are kept.
+    """
+    summary = StrokeSummary(ClassOrder(len(dataset.classes)))
+    for image in images:
+        label = rasterise(image.strokes, image.height, image.width)
+        if masked:
+            summary.order.add(label, dataset.mask(image.image_id))
+        _count(summary, image, label)
+        if image.image_id in shown:
+            summary.shown[image.image_id] = image
+    return summary
+
+
+def _count(summary: StrokeSummary, image: ImageStrokes, label: np.ndarray) -> None:
+    counts = np.bincount(label.ravel(), minlength=256)
+    for class_id in np.flatnonzero(counts[:IGNORE]).tolist():
+        summary.classes[class_id].pixels += int(counts[class_id])
+    for stroke in image.strokes:
+        summary.classes[stroke.class_id].strokes += 1
+        summary.num_points += len(stroke.points) == 1
+    for box in image.boxes:
+        summary.classes[box.class_id].boxes += 1
+    for class_id in image.tags:
+        summary.classes[class_id].tags += 1
+    drawn = {stroke.class_id for stroke in image.strokes}
+    present = drawn | {box.class_id for box in image.boxes} | set(image.tags)
+    for class_id in present:
+        summary.classes[class_id].images += 1
+    summary.num_images += bool(present)
+    if not present:
+        summary.empty.append(image.image_id)
+    if drawn and 0 not in present:
+        summary.without_background.append(image.image_id)
+    if len(drawn) == 1 and len(present) == 1:
+        summary.one_class.append(image.image_id)
+    summary.labelled += int((label != IGNORE).sum())
+    summary.pixels += label.size
