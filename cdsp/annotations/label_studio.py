@@ -1,27 +1,29 @@
-"""Label Studio's JSON export: a list of tasks, an image each.
+"""Label Studio's JSON: a list of tasks, an image each, or a single task or annotation.
 
     [{"data": {"image": "/data/upload/1/0a1b2c3d-a.jpg"},
       "annotations": [{"was_cancelled": false, "updated_at": "2024-05-01T10:00:00Z", "result": [
         {"type": "brushlabels", "original_width": 500, "original_height": 375,
          "value": {"format": "rle", "rle": [0, 11, ...], "brushlabels": ["cat"]}}, ...]}]}]
 
-Of several annotations of a task, the one updated last counts; skipped ones never do. Coordinates
-are per cent of the image's sides, measured from its corner. Read are brushes, open vectors of
-straight lines, key points (dots), rectangles and choices (tags).
+Read are brushes, open vectors of straight lines, key points (dots), rectangles and choices (tags).
+The label of a region stands in it, or in a result of type ``labels`` with the same id. Whatever
+else is said of regions, or draws nothing, is left out. Coordinates are per cent of the image's
+sides, measured from its corner. Each annotation of a task counts but for cancelled ones: first the
+ground truth, then the one updated last.
 """
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Iterable, Iterator
+from pathlib import Path, PurePosixPath
 from typing import Any
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import unquote, urlsplit
 
 import numpy as np
 
 from cdsp.annotations.annotation import (
     Annotation,
+    Painting,
     Shape,
     from_corner,
     image_size,
@@ -31,106 +33,224 @@ from cdsp.annotations.annotation import (
     shown,
     tag,
 )
-from cdsp.annotations.painted import painted_strokes
-from cdsp.annotations.values import expect, read_items
-from cdsp.io.files import IGNORE
+from cdsp.annotations.label_studio_brush import decode_brush
+from cdsp.annotations.values import expect
 from cdsp.io.findings import Findings
 
+KEYS = ("data", "result", "tasks")
+"""Keys that a single task, a single annotation or an answer of the API has."""
 
-def read(path: Path, findings: Findings) -> Iterator[Annotation]:
-    """Read the annotated tasks of an export, one at a time.
+_Size = tuple[int, int] | None  # None: the file states none, points are fractions of the sides
+
+_IMAGE_SUFFIXES = (
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".gif"),
+    *(".tif", ".tiff", ".webp", ".svg", ".avif", ".heic", ".jp2"),
+)
+_OTHER_DRAWINGS = ("polygon", "ellipse", "mask", "bitmask", "videorectangle", "magicwand")
+
+
+def read(
+    path: Path, content: Iterable[Any] | dict[str, Any], findings: Findings
+) -> Iterator[Annotation]:
+    """Read the annotations of an export, one at a time.
 
     Args:
         path: the file.
-        findings: what is wrong with single tasks and results; grows.
-
-    Raises:
-        ValueError: not a list in JSON.
+        content: its tasks, or a single object.
+        findings: what is wrong with single tasks and results, and what is left out; grows.
     """
-    for index, task in enumerate(read_items(path)):
-        entry = f"task {index}"
-        with findings.collected(f"{path}, {entry}"):
-            annotation = _annotation(path, expect(task, dict, "a task"), entry, findings)
-            if annotation is not None:
-                yield annotation
+    if isinstance(content, dict):
+        tasks = content.get("tasks", [content])
+        content = expect(tasks, list, "'tasks'")
+    for index, item in enumerate(content):
+        where = f"{path}, task {index}"
+        with findings.collected(where):
+            task = _task(expect(item, dict, "a task"))
+            yield from _annotations(path, task, f"task {index}", findings)
 
 
-def _annotation(
+def _task(item: dict[str, Any]) -> dict[str, Any]:
+    """A task with its annotations, from itself or from a single annotation of it."""
+    if "annotations" in item:
+        return item
+    if "result" not in item:
+        raise ValueError(
+            f"it has no 'annotations', but {', '.join(shown(key) for key in list(item)[:8])}; "
+            "export as JSON, not as JSON-MIN or CSV"
+        )
+    task = item.get("task")
+    if not isinstance(task, dict):
+        raise ValueError(
+            f"an annotation alone, whose task is {shown(task)}, does not name its image; export "
+            "the tasks as JSON"
+        )
+    return {**task, "annotations": [item]}
+
+
+def _annotations(
     path: Path, task: dict[str, Any], entry: str, findings: Findings
-) -> Annotation | None:
-    if "annotations" not in task:
-        raise ValueError("it has no 'annotations'; export as JSON, neither JSON-MIN nor per result")
+) -> Iterator[Annotation]:
+    where = f"{path}, {entry}"
     versions = [
         expect(version, dict, "an annotation")
         for version in expect(task["annotations"], list, "'annotations'")
     ]
     completed = [version for version in versions if not version.get("was_cancelled")]
+    if len(completed) < len(versions):
+        what = "left out: an annotation that was cancelled (skipped) in Label Studio"
+        findings.hints.append(what, where, len(versions) - len(completed))
+    if not versions:
+        there = [name for name in ("predictions", "drafts") if task.get(name)]
+        what = f", only {' and '.join(there)}, which are not read" if there else ""
+        findings.hints.append(f"left out: a task without annotations{what}", where)
     if not completed:
-        return None
-    last = max(reversed(completed), key=_updated)
+        return
     name = _image_name(expect(task.get("data"), dict, "'data'"))
     image_id = image_stem(name)
+    completed.sort(key=_importance, reverse=True)
+    for version in completed:
+        part = entry
+        if len(completed) > 1:
+            part = f"{entry}, annotation {shown(version.get('id'))}"
+        with findings.collected(f"{path}, {part}"):
+            size, shapes = _results(version, f"{path}, {part}, image {shown(image_id)}", findings)
+            relative, task_name = size is None, entry if len(completed) > 1 else ""
+            yield Annotation(image_id, path, size, shapes, name, part, relative, task_name)
 
-    sizes: set[tuple[int, int]] = set()
-    shapes: list[Shape] = []
-    for result in expect(last.get("result"), list, "'result'"):
-        with findings.collected(f"{path}, {entry}, image {shown(image_id)}"):
-            shapes.extend(_shapes(expect(result, dict, "a result"), sizes))
-    if len(sizes) > 1:
-        raise ValueError(f"its results give the image several sizes: {shown(sorted(sizes))}")
-    return Annotation(image_id, path, next(iter(sizes), None), tuple(shapes), name, entry)
 
-
-def _updated(version: dict[str, Any]) -> str:
-    """When an annotation was updated: a date that sorts as text; "" where it is not said."""
+def _importance(version: dict[str, Any]) -> tuple[bool, str]:
+    """Whether an annotation is ground truth, and when it was updated: dates sort as text."""
     date = version.get("updated_at")
-    return date if isinstance(date, str) else ""
+    return version.get("ground_truth") is True, date if isinstance(date, str) else ""
 
 
 def _image_name(data: dict[str, Any]) -> str:
-    """The image's path: of a task with several data, the one called 'image' counts."""
-    address = next(iter(data.values())) if len(data) == 1 else data.get("image")
-    parts = urlsplit(expect(address, str, "the image in 'data'"))
-    # Local files are served as /data/local-files/?d=<path>.
-    local = parse_qs(parts.query).get("d", [])
-    return local[0] if local else unquote(parts.path)
+    """The path of a task's image: the only datum, the one called 'image' or the only address."""
+    names = {key: _path(value) for key, value in data.items() if isinstance(value, str)}
+    if len(data) == 1 and names:
+        return next(iter(names.values()))
+    if names.get("image"):
+        return names["image"]
+    images = [
+        name
+        for name in names.values()
+        if PurePosixPath(name.replace("\\", "/")).suffix.lower() in _IMAGE_SUFFIXES
+    ]
+    if len(images) != 1:
+        found = f"{len(images)} addresses of images" if images else "no address of an image"
+        raise ValueError(
+            f"'data' holds {found}: {shown(data)}; expected one, or one that is called 'image'"
+        )
+    return images[0]
 
 
-def _shapes(result: dict[str, Any], sizes: set[tuple[int, int]]) -> list[Shape]:
-    """The shapes of a result; adds the size of the image that it states."""
+def _path(address: str) -> str:
+    """The path in an address; local files are served as /data/local-files/?d=<path>."""
+    try:
+        parts = urlsplit(address)
+    except ValueError:
+        return ""
+    for pair in parts.query.split("&"):
+        if pair.startswith("d="):
+            return unquote(pair.removeprefix("d="))
+    return unquote(parts.path)
+
+
+def _results(
+    version: dict[str, Any], where: str, findings: Findings
+) -> tuple[_Size, tuple[Shape | Painting, ...]]:
+    """The image's size, where an annotation states it, and what it draws."""
+    results, sizes = [], set()
+    for result in expect(version.get("result"), list, "'result'"):
+        with findings.collected(where):
+            result = expect(result, dict, "a result")
+            sizes.add(image_size(result.get("original_height"), result.get("original_width")))
+            results.append(result)
+    sizes.discard(None)
+    if len(sizes) > 1:
+        raise ValueError(f"its results give the image several sizes: {shown(sorted(sizes))}")
+    size = next(iter(sizes), None)
+    regions = {_key(result) for result in results if _is_drawing(result.get("type"))}
+    labels = {_key(result): result for result in results if result.get("type") == "labels"}
+    shapes: list[Shape | Painting] = []
+    for result in results:
+        with findings.collected(where, of_shape=True):
+            kind, key = result.get("type"), _key(result)
+            if _is_drawing(kind):
+                shapes.append(_drawing(result, labels.get(key), size))
+            elif kind == "choices" and key not in regions:
+                choices = expect(_value(result).get("choices"), list, "'choices'")
+                shapes.extend(tag(label, "flag") for label in choices)
+            elif kind != "labels" or key not in regions:
+                of_region = " of a region" if key in regions else ""
+                findings.hints.append(
+                    f"left out: {shown(kind)}{of_region}, which draws nothing", where
+                )
+    return size, tuple(shapes)
+
+
+def _key(result: dict[str, Any]) -> Any:
+    """What the results of one region have in common; unlike that of any other where it has none."""
+    found = result.get("id")
+    return found if isinstance(found, str | int) else id(result)
+
+
+def _tool(result: dict[str, Any]) -> str | None:
+    """The tool of a result that draws, which is its type with or without 'labels'."""
     kind = result.get("type")
-    drawn = "original_width" in result
-    if not drawn and kind != "choices":
-        return []  # a relation, a text or a rating: nothing that is drawn on the image
-    value = expect(result.get("value"), dict, "'value'")
-    if kind == "choices":
-        return [tag(label) for label in expect(value.get("choices"), list, "'choices'")]
-    size = image_size(result.get("original_height"), result["original_width"])
-    sizes.add(size)
+    return kind.removesuffix("labels") if isinstance(kind, str) else None
+
+
+def _is_drawing(kind: Any) -> bool:
+    if not isinstance(kind, str):
+        return True  # which is told
+    return kind.removesuffix("labels") in (*_DRAWN, *_OTHER_DRAWINGS)
+
+
+def _value(result: dict[str, Any]) -> dict[str, Any]:
+    return expect(result.get("value"), dict, "'value'")
+
+
+def _drawing(
+    result: dict[str, Any], labels: dict[str, Any] | None, size: _Size
+) -> Shape | Painting:
+    """What a result draws; ``labels`` is the result that names its class, where there is one."""
+    kind, tool = result.get("type"), _tool(result)
+    if tool not in _DRAWN:
+        raise ValueError(
+            f"{shown(kind)} is no stroke, box or tag; read are {', '.join(_DRAWN)}, with or "
+            "without 'labels', and choices"
+        )
+    value = _value(result)
     if number(result.get("image_rotation") or 0, "'image_rotation'") != 0:
         raise ValueError("the image was turned in Label Studio; turn it back")
-    if not isinstance(kind, str) or kind not in _DRAWN:
-        raise ValueError(
-            f"{shown(kind)} is no stroke, box or tag; read are {', '.join(_DRAWN)} and choices"
-        )
-    labels = expect(value.get(kind), list, f"'{kind}'")
-    if len(labels) != 1:
-        raise ValueError(f"'{kind}' is {shown(labels)}; expected one label")
-    return _DRAWN[kind](label_text(labels[0]), value, size)
+    names = value.get(f"{tool}labels")
+    if names is None:
+        names = value.get("labels") if labels is None else _value(labels).get("labels")
+    if not names:
+        raise ValueError(f"a {tool} without a label; give it one in Label Studio, or delete it")
+    if len(expect(names, list, f"the labels of a {tool}")) != 1:
+        raise ValueError(f"a {tool} has the labels {shown(names)}; expected one label")
+    return _DRAWN[tool](label_text(names[0]), value, size)
 
 
-def _brush(label: str, value: dict[str, Any], size: tuple[int, int]) -> list[Shape]:
+def _brush(label: str, value: dict[str, Any], size: _Size) -> Painting:
     if value.get("format") != "rle":
         raise ValueError(f"a brush in the format {shown(value.get('format'))}; expected 'rle'")
     try:
         data = bytes(expect(value.get("rle"), list, "'rle'"))
     except TypeError as error:
         raise ValueError("'rle' holds something else than whole numbers") from error
-    painted = np.where(decode_brush(data, *size), np.uint8(0), np.uint8(IGNORE))
-    return [dataclasses.replace(stroke, label=label) for stroke in painted_strokes(painted)]
+    painting = Painting.of(label, decode_brush(data))
+    if size is not None and painting.num_pixels != size[0] * size[1]:
+        raise ValueError(
+            f"a brush of {painting.num_pixels:,} pixels does not fit an image of {size[1]} x "
+            f"{size[0]} px"
+        )
+    return painting
 
 
-def _vector(label: str, value: dict[str, Any], size: tuple[int, int]) -> list[Shape]:
+def _vector(label: str, value: dict[str, Any], size: _Size) -> Shape:
     if value.get("closed"):
         raise ValueError(f"a closed vector of {shown(label)} is no stroke; leave it open")
     vertices = [
@@ -145,35 +265,30 @@ def _vector(label: str, value: dict[str, Any], size: tuple[int, int]) -> list[Sh
         if isinstance(before, list | dict) or before != previous:
             raise ValueError(f"a vector of {shown(label)} branches; draw several")
         previous = vertex.get("id")
-    return [Shape("stroke", label, _pixels(vertices, size))]
+    return Shape("stroke", label, _pixels(vertices, size))
 
 
-def _keypoint(label: str, value: dict[str, Any], size: tuple[int, int]) -> list[Shape]:
-    return [Shape("stroke", label, _pixels([value], size))]
+def _keypoint(label: str, value: dict[str, Any], size: _Size) -> Shape:
+    return Shape("stroke", label, _pixels([value], size))
 
 
-def _rectangle(label: str, value: dict[str, Any], size: tuple[int, int]) -> list[Shape]:
+def _rectangle(label: str, value: dict[str, Any], size: _Size) -> Shape:
     if number(value.get("rotation") or 0, "'rotation'") != 0:
         raise ValueError(f"a rectangle of {shown(label)} is rotated; draw it upright")
     opposite = {
         x: number(value.get(x), f"'{x}'") + number(value.get(side), f"'{side}'")
         for x, side in (("x", "width"), ("y", "height"))
     }
-    return [Shape("box", label, _pixels([value, opposite], size))]
+    return Shape("box", label, _pixels([value, opposite], size))
 
 
-_DRAWN = {
-    "brushlabels": _brush,
-    "vectorlabels": _vector,
-    "keypointlabels": _keypoint,
-    "rectanglelabels": _rectangle,
-}
+_DRAWN = {"brush": _brush, "vector": _vector, "keypoint": _keypoint, "rectangle": _rectangle}
 
 
-def _pixels(points: list[dict[str, Any]], size: tuple[int, int]) -> np.ndarray:
-    """Points in per cent of the image's sides as (N, 2) pixels, pixel centres at integers."""
-    height, width = size
-    return from_corner(
+def _pixels(points: list[dict[str, Any]], size: _Size) -> np.ndarray:
+    """Points in per cent of the image's sides as (N, 2) pixels, or fractions without a size."""
+    height, width = size or (1, 1)
+    pixels = from_corner(
         [
             (
                 number(point.get("x"), "'x'") / 100 * width,
@@ -182,73 +297,4 @@ def _pixels(points: list[dict[str, Any]], size: tuple[int, int]) -> np.ndarray:
             for point in points
         ]
     )
-
-
-def decode_brush(data: bytes, height: int, width: int) -> np.ndarray:
-    """Decode what a brush painted: the pixels of an RGBA image that are not wholly transparent.
-
-    Args:
-        data: see `decode_runs`; 4 words for each pixel, the fourth is its opacity.
-        height: of the image in pixels.
-        width: of the image in pixels.
-
-    Returns:
-        (height, width) bool.
-
-    Raises:
-        ValueError: damaged, or for an image of another size.
-    """
-    num_words = int.from_bytes(data[:4])
-    if num_words != 4 * height * width:
-        raise ValueError(
-            f"a brush of {num_words:,} values does not fit an image of {width} x {height} px; "
-            f"expected {4 * height * width:,}"
-        )
-    painted = np.zeros(height * width, dtype=bool)
-    position = 0
-    for length, value in decode_runs(data):
-        # Words position..following-1 hold the opacity of these pixels.
-        following = position + length
-        painted[position // 4 : following // 4] = value > 0
-        position = following
-    return painted.reshape(height, width)
-
-
-def decode_runs(data: bytes) -> Iterator[tuple[int, int]]:
-    """Decode Label Studio's run-length encoding, which is that of the package rle-pack.
-
-    A stream of bits, highest first. Header: the number of words (32 bits), the bits of a word less
-    1 (5), and four numbers of bits less 1 (4 each), by which lengths are written. Then, for each
-    run: whether it repeats one word (1 bit), which of the four numbers applies (2), the length less
-    1, and that word; or, where it does not repeat, as many words as its length says.
-
-    Yields:
-        Length and value of each run; words that do not repeat are runs of length 1.
-
-    Raises:
-        ValueError: the data end too early, or the runs are longer than the header says.
-    """
-    position = 0
-
-    def bits(count: int) -> int:
-        nonlocal position
-        start, position = position, position + count
-        if position > 8 * len(data):
-            raise ValueError("the brush's data are cut short")
-        last = (position + 7) // 8
-        return int.from_bytes(data[start // 8 : last]) >> (8 * last - position) & ((1 << count) - 1)
-
-    remaining = bits(32)
-    word = bits(5) + 1
-    counts = [bits(4) + 1 for _ in range(4)]
-    while remaining > 0:
-        repeats = bits(1)
-        length = bits(counts[bits(2)]) + 1
-        if length > remaining:
-            raise ValueError("the brush's data have more values than they say")
-        if repeats:
-            yield length, bits(word)
-        else:
-            for _ in range(length):
-                yield 1, bits(word)
-        remaining -= length
+    return pixels if size else pixels + 0.5

@@ -4,8 +4,8 @@
      "flags": {"cat": true},
      "shapes": [{"label": "cat", "shape_type": "linestrip", "points": [[10.5, 20], [31.2, 20.5]]}]}
 
-Coordinates are measured from the image's corner. Flags of the image that are set are tags; each
-point of ``points`` is a dot.
+Coordinates are measured from the image's corner. Flags of the image that are set may be tags;
+those of shapes are left out. Each point of ``points`` is a dot.
 """
 
 from __future__ import annotations
@@ -24,36 +24,38 @@ from cdsp.annotations.annotation import (
     shown,
     tag,
 )
-from cdsp.annotations.values import expect, read_value
+from cdsp.annotations.values import expect
 from cdsp.io.findings import Findings
 
 
-def read(path: Path, findings: Findings) -> Iterator[Annotation]:
+def read(path: Path, content: dict[str, Any], findings: Findings) -> Iterator[Annotation]:
     """Read the one image of a file; the image is the one that the file names.
 
     Args:
         path: the file.
+        content: what is in it.
         findings: what is wrong with single shapes; grows.
 
     Raises:
         ValueError: not a file of labelme.
     """
-    content = expect(read_value(path), dict, "the content")
-    if "shapes" not in content or "imagePath" not in content:
-        raise ValueError(
-            "neither a file of labelme, with 'shapes' and 'imagePath', nor an export of Label "
-            "Studio, a list"
-        )
-    image_id = image_stem(content["imagePath"])
-    height, width = content.get("imageHeight"), content.get("imageWidth")
-    size = None if height is None and width is None else image_size(height, width)
+    name = content.get("imagePath")
+    image_id = image_stem(name)
+    size = image_size(content.get("imageHeight"), content.get("imageWidth"))
     shapes: list[Shape] = []
     for record in expect(content["shapes"], list, "'shapes'"):
-        with findings.collected(path):
+        with findings.collected(path, of_shape=True):
             shapes.extend(_shapes(expect(record, dict, "a shape")))
-    flags = expect(content.get("flags") or {}, dict, "'flags'")
-    shapes.extend(tag(name) for name, is_set in flags.items() if is_set is True)
-    yield Annotation(image_id, path, size, tuple(shapes), content["imagePath"])
+            for flag in _flags(record):
+                findings.hints.append(f"left out: the flag {shown(flag)} of a shape", path)
+    shapes.extend(tag(flag, "flag") for flag in _flags(content))
+    yield Annotation(image_id, path, size, tuple(shapes), str(name))
+
+
+def _flags(record: dict[str, Any]) -> list[str]:
+    """The names of the flags that are set."""
+    flags = expect(record.get("flags") or {}, dict, "'flags'")
+    return [name for name, is_set in flags.items() if is_set is True]
 
 
 def _shapes(record: dict[str, Any]) -> list[Shape]:
@@ -64,7 +66,7 @@ def _shapes(record: dict[str, Any]) -> list[Shape]:
         return [Shape("stroke", label, from_corner(points))]
     if kind in ("point", "points"):
         return [Shape("stroke", label, point[None]) for point in from_corner(points)]
-    if kind == "rectangle":
+    if kind in ("rectangle", "rotation"):
         return [Shape("box", label, from_corner(points))]
     raise ValueError(
         f"a {shown(kind)} of {shown(label)} is no stroke or box; read are linestrip, line, point, "

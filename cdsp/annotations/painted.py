@@ -1,7 +1,4 @@
-"""Painted strokes: scribble PNGs, and what brushes of other formats leave.
-
-A scribble PNG has one class index per pixel, as palette or grey: 0 = background, 255 = unlabelled.
-"""
+"""Scribble PNGs: a class index for each pixel, as palette or grey; 255 = unlabelled."""
 
 from __future__ import annotations
 
@@ -11,59 +8,46 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from cdsp.annotations.annotation import MAX_PIXELS, Annotation, Shape
+from cdsp.annotations.annotation import MAX_PIXELS, Annotation, Painting
 from cdsp.io.files import IGNORE, read_label
-from cdsp.scribbles.simulate import strokes_from_label
+from cdsp.io.findings import Findings
 
-_MOST_REGIONS = 1000
-_WIDEST = 0.25  # of the image's longest side
+_MOST_LABELLED = 0.5  # of the image's pixels
+_THICKEST = 0.25  # of the image's longest side
 
 
-def read(path: Path) -> Iterator[Annotation]:
+def read(path: Path, _content: None, _findings: Findings) -> Iterator[Annotation]:
     """Read a scribble PNG; the image is called like the file.
 
     Raises:
-        ValueError: not an index PNG, without an unlabelled pixel, or see `painted_strokes`.
+        ValueError: not an index PNG, too large, or not scribbles but a mask or a photograph: more
+            than half of the pixels are labelled, or a region is thicker than a quarter of the
+            image's longest side.
     """
     label = read_label(path)
-    if not (label == IGNORE).any():
-        raise ValueError(
-            f"no pixel is {IGNORE} (unlabelled): is this a mask or a photograph? Expected scribbles"
-        )
-    yield Annotation(path.stem, path, label.shape, painted_strokes(label))
-
-
-def painted_strokes(label: np.ndarray) -> tuple[Shape, ...]:
-    """Strokes along the middle of painted regions, as wide as these.
-
-    Args:
-        label: (H, W) uint8 class indices; 255 where nothing is painted.
-
-    Returns:
-        The strokes in the order of their classes, which are their labels.
-
-    Raises:
-        ValueError: the image is too large, there are too many regions, or one is too wide for a
-            stroke.
-    """
     if label.size > MAX_PIXELS:
         raise ValueError(f"{label.size:,} pixels; expected at most {MAX_PIXELS:,}")
-    regions = sum(
-        cv2.connectedComponents((label == value).astype(np.uint8), connectivity=8)[0] - 1
-        for value in np.unique(label[label != IGNORE])
+    _check_scribbles(label)
+    values = np.flatnonzero(np.bincount(label.ravel(), minlength=256)[:IGNORE]).tolist()
+    yield Annotation(
+        path.stem, path, label.shape, tuple(Painting.of(value, label == value) for value in values)
     )
-    if regions > _MOST_REGIONS:
+
+
+def _check_scribbles(label: np.ndarray) -> None:
+    expected = f"Expected strokes, and {IGNORE} where there is none"
+    share = float((label != IGNORE).mean())
+    if share > _MOST_LABELLED:
         raise ValueError(
-            f"{regions:,} separate regions are painted, expected at most {_MOST_REGIONS:,}: is "
-            "this a photograph, or painted with soft edges?"
+            f"{100 * share:.0f} % of the pixels are labelled: is this a mask or a photograph? "
+            f"{expected}"
         )
-    strokes = strokes_from_label(label)
-    widest = max((stroke.width for stroke in strokes), default=0.0)
-    if widest > _WIDEST * max(label.shape):
-        raise ValueError(
-            f"a painted region is {widest:.0f} px wide, which is more than a stroke can be in an "
-            f"image of {label.shape[1]} x {label.shape[0]} px: is this a mask? Paint strokes"
-        )
-    return tuple(
-        Shape("stroke", stroke.class_id, stroke.points, stroke.width) for stroke in strokes
-    )
+    most = _THICKEST * max(label.shape)
+    for value in np.unique(label[label != IGNORE]).tolist():
+        inside = np.pad((label == value).astype(np.uint8), 1)
+        thickest = 2 * float(cv2.distanceTransform(inside, cv2.DIST_L2, cv2.DIST_MASK_5).max()) - 1
+        if thickest > most:
+            raise ValueError(
+                f"a region of {value} is {thickest:.0f} px thick, more than a stroke can be in an "
+                f"image of {label.shape[1]} x {label.shape[0]} px: is this a mask? {expected}"
+            )

@@ -5,24 +5,74 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from cdsp.annotations import cvat, label_studio, labelme, painted, tag_list, voc_xml
 from cdsp.annotations.annotation import Annotation
 from cdsp.annotations.elements import read_elements
+from cdsp.annotations.values import read_items, read_value
 from cdsp.io.files import open_text
 from cdsp.io.findings import Findings
 
 PAINTED = (".png", ".bmp", ".tif", ".tiff")
 """File name extensions of images that keep an index as it is; GIF sorts them anew."""
 
-FORMATS = {
-    ".xml": "ScribbleSup, PASCAL VOC boxes, CVAT for images 1.1",
-    **dict.fromkeys(PAINTED, "scribbles as class indices, 255 = unlabelled"),
-    ".json": "labelme, Label Studio",
-    ".csv": "lines of image_id,class",
-    ".txt": "lines of image_id,class",
-}
-"""File name extension → the formats that it may hold."""
+
+class Format(NamedTuple):
+    """A format of annotations.
+
+    Attributes:
+        name: as people call it.
+        suffixes: of its files.
+        marks: any of them tells it from other formats of these files: the root of XML, a key
+            of an object or ``a list`` in JSON; empty: every such file is of this format.
+        content: what is read of it, in words.
+        read: from the file, its content and the findings to its annotations. The content of XML are
+            the children of the root, of JSON the items of a list or an object; None else.
+    """
+
+    name: str
+    suffixes: tuple[str, ...]
+    marks: frozenset[str]
+    content: str
+    read: Callable[[Path, Any, Findings], Iterator[Annotation]]
+
+
+FORMATS = (
+    Format(
+        *("labelme", (".json",), frozenset({"shapes"})),
+        "linestrip, line, point, points; rectangle; flags",
+        labelme.read,
+    ),
+    Format(
+        *("CVAT for images 1.1", (".xml",), frozenset({cvat.ROOT})),
+        "polylines, points, masks of the brush; boxes; tags",
+        cvat.read,
+    ),
+    Format(
+        *("Label Studio", (".json",), frozenset({"a list", *label_studio.KEYS})),
+        "brush, key points, vectors; rectangles; choices",
+        label_studio.read,
+    ),
+    Format(
+        *("ScribbleSup, PASCAL VOC", (".xml",), frozenset({voc_xml.ROOT})),
+        "polylines; boxes of objects",
+        voc_xml.read,
+    ),
+    Format(
+        *("scribbles as PNG, BMP, TIFF or GIF", PAINTED, frozenset()),
+        "a class index for each pixel, 255 = unlabelled",
+        painted.read,
+    ),
+    Format(
+        *("list of tags", (".csv", ".txt"), frozenset()),
+        "lines of image,class,class…",
+        tag_list.read,
+    ),
+)
+"""Every format that is read."""
+
+SUFFIXES = tuple(sorted({suffix for known in FORMATS for suffix in known.suffixes}))
 
 
 def annotation_files(path: Path) -> list[Path]:
@@ -37,12 +87,12 @@ def annotation_files(path: Path) -> list[Path]:
         files = [
             file
             for file in sorted(path.iterdir())
-            if file.suffix.lower() in FORMATS and not file.name.startswith(".") and file.is_file()
+            if file.suffix.lower() in SUFFIXES and not file.name.startswith(".") and file.is_file()
         ]
     else:
-        files = [path] if path.suffix.lower() in FORMATS and path.is_file() else []
+        files = [path] if path.suffix.lower() in SUFFIXES and path.is_file() else []
     if not files:
-        known = "; ".join(f"{suffix}: {formats}" for suffix, formats in FORMATS.items())
+        known = "; ".join(f"{', '.join(known.suffixes)}: {known.name}" for known in FORMATS)
         raise ValueError(f"{path}: no file of annotations there; read are {known}")
     return files
 
@@ -56,14 +106,14 @@ def tell_unread(path: Path, findings: Findings) -> None:
     for file in (*path.iterdir(), *path.glob("*/*")):
         inner = file.parent != path
         kind = f"{file.suffix.lower() or 'no ending'}{' in folders' if inner else ''}"
-        unread = file.suffix.lower() in FORMATS if inner else file.suffix.lower() not in FORMATS
+        unread = (file.suffix.lower() in SUFFIXES) == inner
         if unread and file.is_file() and not file.name.startswith(".") and file.name != "Thumbs.db":
             left[kind] += 1
             examples[kind] = min(examples.get(kind, str(file)), str(file))
     for kind, number in sorted(left.items()):
         findings.hints.append(
             f"{number} files not read ({kind}), such as {Path(examples[kind]).relative_to(path)}: "
-            f"read are {', '.join(FORMATS)} in the folder itself",
+            f"read are {', '.join(SUFFIXES)} in the folder itself",
             path,
         )
 
@@ -78,7 +128,7 @@ def read_annotations(
 
     Args:
         path: the file or folder.
-        findings: what is wrong; grows.
+        findings: what is wrong, and what was left out; grows.
         is_photograph: whether an image among the files is a photograph; these are passed over.
 
     Yields:
@@ -96,23 +146,33 @@ def read_annotations(
 
 def _read_file(path: Path, findings: Findings) -> Iterator[Annotation]:
     suffix = path.suffix.lower()
+    marks, content = _content(path, suffix)
+    candidates = [known for known in FORMATS if suffix in known.suffixes]
+    for known in candidates:
+        if not known.marks or known.marks & set(marks):
+            return known.read(path, content, findings)
+    found = f"its root is <{marks[0]}>" if suffix == ".xml" else f"its keys are {_listed(marks)}"
+    expected = "; ".join(f"{known.name} ({_listed(sorted(known.marks))})" for known in candidates)
+    raise ValueError(f"{found}, of no format that is read: {expected}")
+
+
+def _listed(words: list[str]) -> str:
+    most = 8
+    return ", ".join(word[:40] for word in words[:most]) + (" …" if len(words) > most else "")
+
+
+def _content(path: Path, suffix: str) -> tuple[list[str], Any]:
+    """What may tell the format of a file, and its content; see `Format`."""
     if suffix == ".xml":
         elements = read_elements(path)
-        root = next(elements).tag
-        readers = {voc_xml.ROOT: voc_xml.read, cvat.ROOT: cvat.read}
-        if root not in readers:
-            raise ValueError(
-                f"its root is <{root}>; expected {' or '.join(f'<{r}>' for r in readers)}"
-            )
-        return readers[root](path, elements, findings)
-    if suffix == ".json":
-        is_list = _first_sign(path) == "["
-        return (label_studio if is_list else labelme).read(path, findings)
-    if suffix in PAINTED:
-        return painted.read(path)
-    return tag_list.read(path, findings)
-
-
-def _first_sign(path: Path) -> str:
+        return [next(elements).tag], elements
+    if suffix != ".json":
+        return [], None
     with open_text(path) as file:
-        return file.read(1024).lstrip()[:1]
+        first_sign = file.read(1024).lstrip()[:1]
+    if first_sign == "[":
+        return ["a list"], read_items(path)
+    value = read_value(path)
+    if not isinstance(value, dict):
+        raise ValueError("the content is no object and no list; expected annotations in JSON")
+    return list(value), value

@@ -28,7 +28,7 @@ _LOOKED_AT = 50  # lines, to see what a file is
 _YOLO = re.compile(r"\d+(\s+-?\d*\.?\d+(e-?\d+)?){4,}\s*")
 
 
-def read(path: Path, findings: Findings) -> Iterator[Annotation]:
+def read(path: Path, _content: None, findings: Findings) -> Iterator[Annotation]:
     """Read the tags of one image after the other; empty lines are skipped.
 
     Args:

@@ -24,6 +24,7 @@ from cdsp.annotations.annotation import (
     image_size,
     label_text,
     number,
+    shown,
 )
 from cdsp.io.findings import Findings
 
@@ -41,7 +42,7 @@ def read(path: Path, elements: Iterable[Element], findings: Findings) -> Iterato
     size, name = None, ""
     shapes: list[Shape] = []
     for element in elements:
-        with findings.collected(path):
+        with findings.collected(path, of_shape=element.tag != "size"):
             if element.tag == "size":
                 size = image_size(element.findtext("height"), element.findtext("width"))
             elif element.tag == "polygon":
@@ -62,9 +63,15 @@ def _stroke(polygon: Element) -> Shape:
 
 
 def _box(element: Element) -> Shape:
+    label = label_text(element.findtext("name"))
+    if element.find("bndbox") is None:
+        raise ValueError(
+            f"an object of {shown(label)} without <bndbox>; read are the boxes of objects, and "
+            "<polygon> beside the objects"
+        )
     xmin, ymin, xmax, ymax = (
         number(element.findtext(f"bndbox/{name}"), f"a box's {name}") - 1
         for name in ("xmin", "ymin", "xmax", "ymax")
     )
     corners = np.array([[xmin, ymin], [xmax, ymax]])
-    return Shape("box", label_text(element.findtext("name")), corners)
+    return Shape("box", label, corners)

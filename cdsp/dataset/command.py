@@ -75,7 +75,12 @@ def dataset_check(
     annotations: Annotated[
         Path | None, typer.Option(help="File or folder of annotations; Scribbles/ if left out.")
     ] = None,
-    width: Annotated[float, typer.Option(help="Of strokes whose file does not say it.")] = 3.0,
+    settings: Annotated[
+        str,
+        typer.Option(
+            "--settings", help="As in `scribbles:`; see `cdsp settings scribbles.annotations`."
+        ),
+    ] = "{}",
     picture: Annotated[Path, typer.Option(help="PNG of a few annotated images.")] = Path(
         "check.png"
     ),
@@ -84,14 +89,16 @@ def dataset_check(
     ] = False,
 ) -> None:
     """Say what a folder of your own holds, what is wrong with it, and show a few images."""
+    from cdsp.scribbles.settings import AnnotationSettings
     from cdsp.tools.check import check_folder
 
+    parsed = parse_option(AnnotationSettings, settings)
     names = tuple(name.strip() for name in classes.split(",") if name.strip())
     problems = check_folder(
         folder.expanduser(),
         names,
         annotations,
-        width=width,
+        settings=parsed,
         picture=picture,
         void_regions=void_regions,
     )

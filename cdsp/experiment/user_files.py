@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from cdsp.annotations.read import FORMATS
+from cdsp.annotations.read import SUFFIXES
 from cdsp.dataset.prepare import IMAGE_SUFFIXES
 from cdsp.experiment.config import Config
 from cdsp.experiment.plan import Plan
@@ -58,10 +58,8 @@ class UserFiles:
             return None
         path, folder = self._config.stroke_settings.path, own_folder(self._config)
         if path is not None:
-            return self._content(_files(Path(path).expanduser(), tuple(FORMATS)))
-        return (
-            None if folder is None else self._content(_files(folder / "Scribbles", tuple(FORMATS)))
-        )
+            return self._content(_files(Path(path).expanduser(), SUFFIXES))
+        return None if folder is None else self._content(_files(folder / "Scribbles", SUFFIXES))
 
     def run_backbone(self, run: Run) -> str | None:
         """The content of the weights that a run starts from."""

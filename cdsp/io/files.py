@@ -213,6 +213,19 @@ def read_image(path: Path) -> np.ndarray:
         raise ValueError(f"{path}: not a readable image ({error})") from error
 
 
+def exif_orientation(path: Path) -> int:
+    """How a photograph is to be turned and mirrored to be upright: 1 not at all, 2..8 as in EXIF.
+
+    With 5 or more its sides change places. 1 as well where the file cannot be read.
+    """
+    try:
+        with Image.open(path) as image:
+            found = image.getexif().get(0x0112, 1)
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+        return 1
+    return found if isinstance(found, int) and 1 <= found <= 8 else 1
+
+
 def read_label(path: Path) -> np.ndarray:
     """Read an index label PNG as (H, W) uint8: palette indices or 8-bit grey values as they are.
 

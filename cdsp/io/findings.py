@@ -48,19 +48,33 @@ class Findings:
     Attributes:
         problems: what is wrong; with any of them nothing is made.
         hints: what was left out or merged, and what may be meant otherwise.
+        skip_unreadable: whether shapes that cannot be used are left out with a hint; they are
+            problems otherwise.
     """
 
     problems: Messages = field(default_factory=Messages)
     hints: Messages = field(default_factory=Messages)
+    skip_unreadable: bool = False
 
     @contextmanager
-    def collected(self, where: str | Path) -> Iterator[None]:
+    def collected(self, where: str | Path, *, of_shape: bool = False) -> Iterator[None]:
         """Make a problem of a ValueError or OSError of the block, and go on after the block.
 
         Args:
             where: the file, and the entry where it has several.
+            of_shape: the block reads a single shape, see ``skip_unreadable``.
         """
         try:
             yield
         except (ValueError, OSError) as error:
-            self.problems.append(str(error).removeprefix(f"{where}: "), where)
+            what = str(error).removeprefix(f"{where}: ")
+            if of_shape and self.skip_unreadable:
+                self.hints.append(f"left out: {what}", where)
+                return
+            self.problems.append(what, where)
+            if of_shape:
+                self.hints.append(
+                    "shapes that cannot be used are problems; the setting skip_unreadable: true "
+                    "leaves them out",
+                    times=0,
+                )

@@ -45,7 +45,7 @@ def scribbles_import(
     described = read_dataset(dataset)
     if path is None:
         path = Path(parsed.path) if parsed.path else described.root / "Scribbles"
-    import_strokes(described, path, output, width=parsed.width)
+    import_strokes(described, path, output, parsed)
 
 
 @app.command("degrade")

@@ -7,22 +7,34 @@ import logging
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryFile
+from typing import TypeVar
 
 import numpy as np
 
-from cdsp.annotations.annotation import Annotation, shown
+from cdsp.annotations.annotation import Annotation, Painting, Shape, shown
 from cdsp.annotations.read import annotation_files, read_annotations, tell_unread
 from cdsp.dataset.voc_layout import Dataset
-from cdsp.io.files import problem_list
+from cdsp.io.files import exif_orientation, problem_list
 from cdsp.io.findings import Findings
 from cdsp.io.names import first_few
 from cdsp.progress import progress
 from cdsp.scribbles.class_order import ClassOrder
+from cdsp.scribbles.merge import Entries
+from cdsp.scribbles.painted_strokes import PaintedStroke, painted_regions
 from cdsp.scribbles.photographs import Photographs, is_photograph
-from cdsp.scribbles.strokes import Box, ImageStrokes, Stroke, rasterise, write_strokes
-from cdsp.settings import nearest
+from cdsp.scribbles.settings import AnnotationSettings
+from cdsp.scribbles.strokes import (
+    Box,
+    ImageStrokes,
+    Stroke,
+    marks_pixels,
+    rasterise,
+    write_strokes,
+)
+from cdsp.settings import nearest, settings_dict
 
-STAGE_VERSION = 1
+STAGE_VERSION = 2
 _SOFT = 3  # values that are no class, above which they are taken for those of soft edges
 
 VOC_NAMES = {
@@ -37,23 +49,25 @@ VOC_NAMES = {
 logger = logging.getLogger(__name__)
 
 
-def import_strokes(dataset: Dataset, path: Path, output: Path, *, width: float = 3.0) -> None:
+def import_strokes(
+    dataset: Dataset, path: Path, output: Path, settings: AnnotationSettings
+) -> None:
     """Turn annotations into a strokes file of a data set's training images.
 
     Args:
         dataset: the data set; training images without an annotation are left out of training.
         path: a file or folder of annotations, see `cdsp.annotations.read`.
         output: the strokes file to write, with the images in the order of the annotations.
-        width: of strokes whose file does not say it, pixels.
+        settings: see there.
 
     Raises:
         ValueError: listing every problem found, see `imported_images`.
     """
-    findings = Findings()
+    findings = Findings(skip_unreadable=settings.skip_unreadable)
 
     def images() -> Iterator[ImageStrokes]:
         order = ClassOrder(len(dataset.classes))
-        for image in imported_images(dataset, path, width, findings):
+        for image in imported_images(dataset, path, settings, findings):
             if dataset.train_masks:
                 label = rasterise(image.strokes, image.height, image.width)
                 order.add(label, dataset.mask(image.image_id))
@@ -64,29 +78,31 @@ def import_strokes(dataset: Dataset, path: Path, output: Path, *, width: float =
         if findings.problems:
             raise ValueError(problem_list(str(path), list(findings.problems)))
 
+    said = {key: value for key, value in settings_dict(settings).items() if key != "path"}
     header = {
         "dataset": dataset.digest,
         "classes": list(dataset.classes),
-        "imported": {"files": _digest(path), "width": width, "version": STAGE_VERSION},
+        "imported": {"files": _digest(path), **said, "version": STAGE_VERSION},
     }
     write_strokes(output, images(), header)
 
 
 def imported_images(
-    dataset: Dataset, path: Path, width: float, findings: Findings
+    dataset: Dataset, path: Path, settings: AnnotationSettings, findings: Findings
 ) -> Iterator[ImageStrokes]:
     """Turn annotations into the strokes, boxes and tags of training images, one at a time.
 
     Labels are names of classes, or ScribbleSup's short names of VOC's. How an image is found is
     told in `cdsp.scribbles.photographs`.
+    What several entries say of one image is put together, see `Entries.merged`.
 
     Args:
         dataset: the data set.
         path: a file or folder of annotations, see `cdsp.annotations.read`.
-        width: of strokes whose file does not say it, pixels.
-        findings: what is wrong (files that cannot be read, images that are annotated twice,
-            annotations for another size, unknown classes) and what was left out; grows, and is
-            complete after the last image.
+        settings: see there.
+        findings: what is wrong (files that cannot be read, entries that contradict each other,
+            annotations for another size, shapes outside their image, unknown classes) and what was
+            left out; grows, and is complete after the last image.
 
     Yields:
         What can be used, in the order of the annotations.
@@ -94,25 +110,22 @@ def imported_images(
     Raises:
         ValueError: there is no file of annotations.
     """
-    names = _ClassNames(dataset.classes, findings)
+    names = _ClassNames(dataset.classes, settings, findings)
     photographs = Photographs(dataset, findings)
     training = set(dataset.splits["train"])
-    sources: dict[str, str] = {}
     annotations = read_annotations(path, findings, partial(is_photograph, dataset=dataset))
-    for annotation in progress(annotations, "reading annotations"):
-        image_id = photographs.find(annotation)
-        if image_id not in training:
-            continue
-        if image_id in sources:
-            findings.problems.append(
-                f"image {image_id!r} is annotated in {sources[image_id]} already; keep one of the "
-                "two",
-                annotation.where,
-            )
-        else:
-            sources[image_id] = annotation.where
-            with findings.collected(f"{annotation.source}, image {image_id!r}"):
-                yield _image_strokes(annotation, image_id, dataset.size(image_id), names, width)
+    with TemporaryFile() as file:
+        entries = Entries(file)
+        for annotation in progress(annotations, "reading annotations"):
+            image_id = photographs.find(annotation)
+            if image_id not in training:
+                continue
+            with findings.collected(f"{annotation.where}, image {image_id!r}"):
+                _check_size(annotation, dataset, image_id)
+                size = dataset.size(image_id)
+                image = _image_strokes(annotation, image_id, size, names, settings.width, findings)
+                entries.add(image, annotation)
+        yield from entries.merged(findings)
     photographs.tell_left_over()
     tell_unread(path, findings)
 
@@ -127,52 +140,104 @@ def _digest(path: Path) -> str:
     return total.hexdigest()[:16]
 
 
-def _image_strokes(
-    annotation: Annotation, image_id: str, size: tuple[int, int], names: _ClassNames, width: float
-) -> ImageStrokes:
-    """The strokes, boxes and tags of an image.
-
-    Those of unknown classes are left out, and boxes and tags of the background.
-
-    Raises:
-        ValueError: drawn for another size than (height, width).
-    """
-    if annotation.size not in (None, size):
-        height, drawn = annotation.size
+def _check_size(annotation: Annotation, dataset: Dataset, image_id: str) -> None:
+    """Raise a ValueError where an annotation was drawn for another size than the photograph's."""
+    height, width = dataset.size(image_id)
+    if annotation.size in (None, (height, width)):
+        return
+    drawn = f"annotated at {annotation.size[1]} x {annotation.size[0]} px"
+    orientation = exif_orientation(dataset.root / dataset.images[image_id][0])
+    if orientation >= 5 and annotation.size == (width, height):
         raise ValueError(
-            f"annotated at {drawn} x {height} px, but the image is {size[1]} x {size[0]} px; "
-            "annotate the data set's own image"
+            f"{drawn}, as the photograph is stored; but it is to be shown turned (its EXIF "
+            f"orientation is {orientation}), {width} x {height} px; save it upright without the "
+            "entry in EXIF and annotate that, or annotate with a program that turns it"
         )
-    strokes: list[Stroke] = []
+    raise ValueError(
+        f"{drawn}, but the image is {width} x {height} px; annotate the data set's own image"
+    )
+
+
+def _image_strokes(
+    annotation: Annotation,
+    image_id: str,
+    size: tuple[int, int],
+    names: _ClassNames,
+    width: float,
+    findings: Findings,
+) -> ImageStrokes:
+    """The strokes, boxes and tags of an image of (height, width).
+
+    Those of unknown classes and those without a pixel are left out, as are boxes and tags of the
+    background; the findings tell.
+    """
+    strokes: list[Stroke | PaintedStroke] = []
     boxes: list[Box] = []
     tags: set[int] = set()
     unknown: set[int] = set()
     for shape in annotation.shapes:
-        class_id = names.class_id(shape.label, annotation.source)
+        class_id = names.class_id(shape, annotation.source)
         if class_id is None:
             if isinstance(shape.label, int):
                 unknown.add(shape.label)
             continue
-        if shape.kind == "stroke":
-            strokes.append(Stroke(class_id, shape.points, shape.width or width))
-        elif class_id == 0:
-            names.tell_background(shape.kind, annotation)
-        elif shape.kind == "box":
-            corners = shape.points.min(axis=0), shape.points.max(axis=0)
-            boxes.append(Box(class_id, *np.concatenate(corners).tolist()))
-        else:
-            tags.add(class_id)
+        with findings.collected(f"{annotation.where}, image {image_id!r}", of_shape=True):
+            if isinstance(shape, Painting):
+                strokes.extend(_painted(shape, class_id, size))
+                continue
+            points = annotation.points(shape, *size)
+            if shape.kind == "stroke":
+                stroke = Stroke(class_id, points, shape.width or width)
+                strokes.append(_checked(stroke, shape.label, size))
+            elif class_id == 0:
+                names.tell_background("box" if shape.kind == "box" else "tag", annotation)
+            elif shape.kind == "box":
+                corners = points.min(axis=0), points.max(axis=0)
+                box = Box(class_id, *np.concatenate(corners).tolist())
+                boxes.append(_checked(box, shape.label, size))
+            else:
+                tags.add(class_id)
     names.tell_values(unknown, annotation.source)
     return ImageStrokes(
         image_id, *size, strokes=tuple(strokes), boxes=tuple(boxes), tags=tuple(sorted(tags))
     )
 
 
+def _painted(painting: Painting, class_id: int, size: tuple[int, int]) -> Iterator[PaintedStroke]:
+    pixels = painting.pixels(*size)
+    if not pixels.any():
+        raise ValueError(f"a painted region of {shown(painting.label)} has no pixel; delete it")
+    return painted_regions(pixels, class_id)
+
+
+_Marking = TypeVar("_Marking", Stroke, Box)
+
+
+def _checked(shape: _Marking, label: str, size: tuple[int, int]) -> _Marking:
+    if not marks_pixels(shape, *size):
+        kind = "stroke" if isinstance(shape, Stroke) else "box"
+        raise ValueError(
+            f"a {kind} of {shown(label)} has no pixel in the image; draw it on the image, or "
+            "delete it"
+        )
+    return shape
+
+
+def meaning(label: str | int, settings: AnnotationSettings) -> str | int | None:
+    """The class that a label means by the settings; None where they say to leave it out."""
+    if label in settings.ignore:
+        return None
+    return settings.aliases.get(label, label) if isinstance(label, str) else label
+
+
 class _ClassNames:
     """Finds the classes that labels mean, and tells of the labels that mean none."""
 
-    def __init__(self, classes: tuple[str, ...], findings: Findings) -> None:
+    def __init__(
+        self, classes: tuple[str, ...], settings: AnnotationSettings, findings: Findings
+    ) -> None:
         self._classes = classes
+        self._settings = settings
         self._findings = findings
         self._ids: dict[str | int, int] = {index: index for index in range(len(classes))}
         self._ids |= {name: class_id for class_id, name in enumerate(classes)}
@@ -180,12 +245,23 @@ class _ClassNames:
             if name in classes:
                 self._ids.setdefault(short, classes.index(name))
 
-    def class_id(self, label: str | int, source: Path) -> int | None:
-        """The class of a label that stands in a file; None, and a problem, where it means none."""
-        if label not in self._ids and isinstance(label, str):
+    def class_id(self, shape: Shape | Painting, source: Path) -> int | None:
+        """The class of a shape in a file; None, and a problem or hint, where it has none."""
+        label = meaning(shape.label, self._settings)
+        if label is None:
+            what = f"left out as the settings say: {shown(shape.label)}"
+            self._findings.hints.append(what, source)
+            return None
+        if label in self._ids:
+            return self._ids[label]
+        if isinstance(shape, Shape) and shape.kind == "flag":
+            what = f"left out: the flag or choice {shown(label)}, which is no class"
+            self._findings.hints.append(what, source)
+            return None
+        if isinstance(label, str):
             text = f"class {shown(label)}: no class of the data set"
             self._findings.problems.append(f"{text}{nearest(label, self._classes)}", source)
-        return self._ids.get(label)
+        return None
 
     def tell_values(self, values: set[int], source: Path) -> None:
         """Tell of numbers in a painted file that are no class, as one problem where they are many.
@@ -208,10 +284,9 @@ class _ClassNames:
 
     def tell_background(self, kind: str, annotation: Annotation) -> None:
         """Hint at a tag or box of the background, which is left out."""
-        reason = {
-            "tag": "a tag says that an object is there, and background is nearly everywhere",
-            "box": "a box holds an object; draw a stroke where there is none",
-        }[kind]
+        reason = "a tag says that an object is there, and background is nearly everywhere"
+        if kind == "box":
+            reason = "a box holds an object; draw a stroke where there is none"
         self._findings.hints.append(
             f"a {kind} of {self._classes[0]!r}, the background, was left out: {reason}",
             annotation.where,

@@ -20,7 +20,7 @@ class SimulationSettings:
 
 @dataclass(frozen=True)
 class AnnotationSettings:
-    """Strokes that people drew: ScribbleSup XML, PNG, labelme, CVAT or Label Studio exports."""
+    """Strokes that people drew or painted, in any format of `cdsp.annotations.read`."""
 
     path: str | None = setting(
         None,
@@ -29,6 +29,11 @@ class AnnotationSettings:
     )
     width: float = setting(
         3.0, "of strokes whose file does not say it, pixels", minimum=0.5, maximum=WIDEST
+    )
+    aliases: dict[str, str] = setting({}, "label in the files → class that it means")
+    ignore: tuple[str, ...] = setting((), "labels and flags that are no classes: left out")
+    skip_unreadable: bool = setting(
+        False, "leave out shapes that cannot be read, such as polygons, instead of stopping"
     )
 
 

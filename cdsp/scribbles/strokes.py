@@ -17,7 +17,7 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from math import isfinite
+from math import ceil, floor, isfinite
 from operator import index
 from pathlib import Path
 from typing import Any
@@ -216,6 +216,17 @@ def rasterise(strokes: Sequence[Stroke | PaintedStroke], height: int, width: int
     return label
 
 
+def marks_pixels(shape: Stroke | PaintedStroke | Box, height: int, width: int) -> bool:
+    """Whether a stroke or box marks a pixel of an image of that size."""
+    if isinstance(shape, PaintedStroke):
+        return True
+    if isinstance(shape, Box):
+        across = range(max(0, ceil(shape.left)), min(width, floor(shape.right) + 1))
+        down = range(max(0, ceil(shape.top)), min(height, floor(shape.bottom) + 1))
+        return len(across) > 0 and len(down) > 0
+    return any(len(x) > 0 for x, _ in _covered_pixels(shape, height, width))
+
+
 def _covered_pixels(
     stroke: Stroke, height: int, width: int
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -302,7 +313,7 @@ def write_strokes(path: Path, images: Iterable[ImageStrokes], header: dict[str, 
     ):
         file.write(canonical_json({**header, "format": _FORMAT, "version": _VERSION}) + "\n")
         for image in images:
-            file.write(canonical_json(_image_to_json(image)) + "\n")
+            file.write(canonical_json(image_to_json(image)) + "\n")
 
 
 def read_header(path: Path) -> dict[str, Any]:
@@ -330,7 +341,7 @@ def read_strokes(path: Path) -> Iterator[ImageStrokes]:
     found: dict[str, int] = {}
     for number, record in lines:
         try:
-            image = _image_from_json(record)
+            image = image_from_json(record)
         except (TypeError, ValueError, OverflowError) as error:
             raise _damaged(path, number, str(error)) from error
         first = found.setdefault(image.image_id, number)
@@ -372,7 +383,8 @@ def _damaged(path: Path, number: int, problem: str) -> ValueError:
     return ValueError(f"{path}, line {number}: {problem}; make this stroke file again")
 
 
-def _image_to_json(image: ImageStrokes) -> dict[str, Any]:
+def image_to_json(image: ImageStrokes) -> dict[str, Any]:
+    """The annotations of an image as JSON values, a line of a stroke file."""
     return {
         "image_id": image.image_id,
         "height": image.height,
@@ -403,7 +415,12 @@ def _rounded(coordinates: Any) -> Any:
     return (np.round(np.float64(coordinates), _DECIMALS) + 0.0).tolist()
 
 
-def _image_from_json(record: dict[str, Any]) -> ImageStrokes:
+def image_from_json(record: dict[str, Any]) -> ImageStrokes:
+    """Read what `image_to_json` wrote.
+
+    Raises:
+        ValueError, TypeError, OverflowError: If it is something else.
+    """
     image_id, height, image_width, *annotations = _values(
         record, "image_id", "height", "width", "strokes", "boxes", "tags"
     )

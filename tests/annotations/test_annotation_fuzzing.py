@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from cdsp.annotations.annotation import MAX_PIXELS
+from cdsp.annotations.annotation import MAX_PIXELS, Painting
 
 MASK = np.zeros((test_label_studio.HEIGHT, test_label_studio.WIDTH), bool)
 MASK[3:6, 4:30] = True
@@ -31,8 +31,12 @@ TASK = test_label_studio.task(
         "rectanglelabels", {"x": 1, "y": 2, "width": 3, "height": 4, "rectanglelabels": ["a"]}
     ),
     {"type": "choices", "value": {"choices": ["a"]}},
+    {"type": "labels", "id": "y", "value": {"labels": ["a"]}},
+    {"type": "rectangle", "id": "y", "value": {"x": 1, "y": 2, "width": 3, "height": 4}},
+    {"type": "textarea", "id": "y", "value": {"text": ["a"]}},
 )
-JSONS = [test_labelme.SAMPLE, [TASK, TASK]]
+ALONE = {**TASK["annotations"][0], "task": {"id": 1, "data": TASK["data"]}}
+JSONS = [test_labelme.SAMPLE, [TASK, TASK], TASK, ALONE]
 XMLS = [test_voc_xml.SCRIBBLES, test_voc_xml.BOXES, test_cvat.EXPORT]
 
 deep: list = []
@@ -63,12 +67,18 @@ TEXTS = [
 @pytest.fixture(scope="module")
 def survives(read_file):
     def check(name, content):
-        annotations, problems = read_file(name, content)
-        assert all(isinstance(problem, str) and len(problem) < 3000 for problem in problems)
+        hints = []
+        annotations, problems = read_file(name, content, hints)
+        told = problems + hints
+        assert all(isinstance(text, str) and len(text) < 3000 for text in told)
         for annotation in annotations:
             assert isinstance(annotation.image_id, str)
             assert annotation.size is None or 0 < np.prod(annotation.size) <= MAX_PIXELS
             for shape in annotation.shapes:
+                if isinstance(shape, Painting):
+                    assert 0 < shape.num_pixels <= MAX_PIXELS
+                    assert shape.pixels(1, shape.num_pixels).sum() == shape.runs[:, 1].sum()
+                    continue
                 assert (np.abs(shape.points) <= 1e6).all()
                 assert shape.points.shape[1:] == (2,)
                 assert shape.label != ""

@@ -17,6 +17,7 @@ EXPORT = """<?xml version="1.0" encoding="utf-8"?>
     <box label="dog" xtl="2.00" ytl="1.00" xbr="5.00" ybr="2.00" z_order="0"/>
     <polyline label="dog" points="4.5,5.5;4.5,7.2" z_order="2"/>
     <tag label="cow"/>
+    <mask label="cow" rle="0, 3, 2, 1" left="7" top="9" width="5" height="2" z_order="9"/>
   </image>
   <image id="1" name="empty.png" width="7" height="5"/>
 </annotations>
@@ -28,7 +29,9 @@ def test_images_of_a_task(read_file, pixels):
     assert problems == []
     assert (first.image_id, first.size) == ("a.b", (30, 40))
     assert (empty.image_id, empty.size, empty.shapes) == ("empty", (5, 7), ())
-    assert [(shape.kind, shape.label) for shape in first.shapes] == [
+    *shapes, painted = first.shapes
+    assert painted.label == "cow"
+    assert [(shape.kind, shape.label) for shape in shapes] == [
         ("stroke", "dog"),
         ("stroke", "dog"),
         ("box", "dog"),
@@ -36,7 +39,8 @@ def test_images_of_a_task(read_file, pixels):
         ("stroke", "cat"),
         ("stroke", "dog"),
     ]
-    dot, other, box, tag, across, down = first.shapes
+    assert pixels(painted) == {(7, 9), (8, 9), (9, 9), (7, 10)}
+    dot, other, box, tag, across, down = shapes
     assert (pixels(dot), pixels(other)) == ({(1, 2)}, {(9, 8)})
     assert pixels(box) == {(2, 1), (3, 1), (4, 1)}
     assert tag.points.shape == (0, 2)
@@ -49,6 +53,11 @@ def test_images_of_a_task(read_file, pixels):
     [
         ("<box ", "<polygon ", "<polygon> of 'dog' is no stroke, box or tag; read are <polyline>"),
         ("<box ", '<box rotation="30" ', "rotated"),
+        ('rle="0, 3, 2, 1"', 'rle="0, 3, 8"', "have 11 pixels; expected"),
+        ('rle="0, 3, 2, 1"', 'rle="0, 3, -1"', "expected whole numbers"),
+        ('rle="0, 3, 2, 1"', "", "a run of a mask is ''"),
+        ('left="7"', 'left="36"', "expected whole numbers within the image of 40 x 30 px"),
+        ('height="2"', 'height="1e9"', "within the image"),
         ("3.50,5.50;", "3.50;", "a point is ['3.50']; expected x and y"),
         ('points="3.50,5.50;6.50,5.50"', "", "expected x and y"),
         ("3.50,", "inf,", "a coordinate is 'inf'"),
@@ -59,7 +68,7 @@ def test_images_of_a_task(read_file, pixels):
 def test_a_wrong_shape_leaves_the_others(read_file, old, new, message):
     annotations, (problem, *_) = read_file("annotations.xml", EXPORT.replace(old, new))
     assert [annotation.image_id for annotation in annotations] == ["a.b", "empty"]
-    assert 2 <= len(annotations[0].shapes) <= 5
+    assert 2 <= len(annotations[0].shapes) <= 6
     assert "annotations.xml, image 'some/folder/a.b.jpg'" in problem
     assert message in problem
 
@@ -106,3 +115,10 @@ def test_memory_does_not_grow_with_the_number_of_images(tmp_path, monkeypatch):
         tracemalloc.stop()
         assert (read, list(findings.problems)) == (5 * number, [])
     assert peaks[1] < 1.3 * peaks[0]
+
+
+def test_attributes_are_left_out_and_counted(read_file):
+    hints = []
+    read_file("annotations.xml", EXPORT, hints)
+    (hint,) = hints
+    assert "image 'some/folder/a.b.jpg': left out: the attribute 'mood' of a shape" in hint

@@ -5,9 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cdsp.annotations.label_studio import decode_brush, decode_runs
+from cdsp.annotations.label_studio_brush import decode_brush, decode_runs
 from cdsp.annotations.values import read_items
-from cdsp.scribbles.strokes import Stroke, rasterise
 
 HEIGHT, WIDTH = 20, 40
 
@@ -75,7 +74,7 @@ def test_what_was_encoded_is_decoded(height, width, runs, sizes, longest_run):
     decoded = [value for length, value in decode_runs(encoded) for _ in range(length)]
     assert decoded == words
     alpha = np.array(words).reshape(height, width, 4)[:, :, 3]
-    np.testing.assert_array_equal(decode_brush(encoded, height, width), alpha > 0)
+    np.testing.assert_array_equal(decode_brush(encoded), alpha.ravel() > 0)
 
 
 def test_words_that_do_not_repeat_come_in_chunks_and_words_may_be_long():
@@ -114,18 +113,127 @@ def test_damaged_brushes_are_told(read_file, encoded, message):
     assert "a.json, task 0, image '0a1b2c3d-a.b': " in problem
 
 
-def test_brushes_become_strokes(read_file):
-    drawn = [Stroke(0, np.array([[5, 4], [30, 9]]), 3), Stroke(0, np.array([[8, 15]]), 3)]
-    masks = [rasterise([stroke], HEIGHT, WIDTH) == 0 for stroke in drawn]
+def test_brushes_are_kept_pixel_for_pixel(read_file):
+    rng = np.random.default_rng(0)
+    masks = [rng.random((HEIGHT, WIDTH)) < share for share in (0.1, 0.6)]
     export = [task(brush(masks[0]), brush(masks[1], "dog", opacity=1))]
     (annotation,), problems = read_file("a.json", json.dumps(export))
     assert problems == []
     assert annotation.size == (HEIGHT, WIDTH)
-    assert [shape.label for shape in annotation.shapes] == ["cat", "dog"]
-    for shape, mask in zip(annotation.shapes, masks, strict=True):
-        assert shape.width == pytest.approx(3, abs=0.6)
-        label = rasterise([Stroke(0, shape.points, shape.width)], HEIGHT, WIDTH)
-        assert ((label == 0) != mask).sum() <= 0.25 * mask.sum()
+    assert [painting.label for painting in annotation.shapes] == ["cat", "dog"]
+    for painting, mask in zip(annotation.shapes, masks, strict=True):
+        np.testing.assert_array_equal(painting.pixels(HEIGHT, WIDTH), mask)
+
+
+RECTANGLE = {"x": 25, "y": 50, "width": 50, "height": 25, "rotation": 0}
+
+
+def plain(drawn):
+    """Of the result of a tool with labels: the tool's own, and the labels in a second one."""
+    tool = drawn["type"].removesuffix("labels")
+    bare = {key: value for key, value in drawn["value"].items() if key != drawn["type"]}
+    labelled = {**drawn["value"], "labels": drawn["value"][drawn["type"]]}
+    return (
+        {**drawn, "type": tool, "value": bare},
+        {**drawn, "type": "labels", "value": labelled},
+    )
+
+
+MASK = np.zeros((HEIGHT, WIDTH), bool)
+MASK[3:6, 4:30] = True
+DRAWN = [
+    brush(MASK),
+    result("keypointlabels", {"x": 10, "y": 20, "keypointlabels": ["cat"]}),
+    result("rectanglelabels", {**RECTANGLE, "rectanglelabels": ["cat"]}),
+    result(
+        "vectorlabels",
+        {"vertices": [{"x": 1, "y": 2}, {"x": 30, "y": 40}], "vectorlabels": ["cat"]},
+    ),
+]
+
+
+@pytest.mark.parametrize("drawn", DRAWN, ids=lambda drawn: drawn["type"])
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_tool_and_labels_of_one_id_are_one_region(read_file, pixels, drawn, order):
+    other = {**drawn, "id": "other"}
+    pair = plain(drawn)[::order]
+    export = [task(drawn), task(*pair, other, image="b.jpg")]
+    (one, two), problems = read_file("a.json", json.dumps(export))
+    assert problems == []
+    assert [shape.label for shape in two.shapes] == ["cat", "cat"]
+    size = (HEIGHT, WIDTH)
+    assert pixels(one.shapes[0], size=size) == pixels(two.shapes[0], size=size)
+
+
+@pytest.mark.parametrize("drawn", DRAWN, ids=lambda drawn: drawn["type"])
+def test_without_a_size_the_photograph_tells_it(read_file, drawn):
+    unsized = {key: value for key, value in drawn.items() if not key.startswith("original")}
+    zero = {**unsized, "original_width": 0, "original_height": 0}
+    export = [task(drawn), task(unsized, image="b.jpg"), task(zero, image="c.jpg")]
+    sized, *others = read_file("a.json", json.dumps(export))[0]
+    for annotation in others:
+        assert annotation.size is None
+        expected, found = sized.shapes[0], annotation.shapes[0]
+        if drawn["type"] == "brushlabels":
+            np.testing.assert_array_equal(found.pixels(HEIGHT, WIDTH), MASK)
+            with pytest.raises(ValueError, match="painted on 800 pixels; expected 840"):
+                found.pixels(HEIGHT + 1, WIDTH)
+        else:
+            points = annotation.points(found, HEIGHT, WIDTH)
+            np.testing.assert_allclose(points, sized.points(expected, HEIGHT, WIDTH))
+
+
+def test_what_draws_nothing_is_left_out_and_counted(read_file):
+    region = {**brush(MASK), "id": "r"}
+    said = [
+        {"type": kind, "id": "r", "value": {kind: ["x"]}, "original_width": WIDTH}
+        for kind in ("textarea", "number", "taxonomy", "rating", "choices")
+    ]
+    said = [{**each, "original_height": HEIGHT} for each in said]
+    of_image = {"type": "choices", "id": "q", "value": {"choices": ["cow"]}}
+    relation = {"type": "relation", "from_id": "r", "to_id": "r"}
+    hints = []
+    export = [task(region, *said, of_image, relation, {"type": "textarea", "value": {}})]
+    (annotation,), problems = read_file("a.json", json.dumps(export), hints)
+    assert problems == []
+    assert [shape.label for shape in annotation.shapes] == ["cat", "cow"]
+    assert annotation.shapes[1].kind == "flag"
+    for kind in ("textarea", "number", "taxonomy", "rating", "choices"):
+        assert sum(f"left out: '{kind}' of a region" in hint for hint in hints) == 1
+    assert sum("left out: 'relation'" in hint for hint in hints) == 1
+    assert len(hints) == 7
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        task(brush(MASK)),
+        {"tasks": [task(brush(MASK))], "total": 1},
+        [{"id": 5, "result": [brush(MASK)], "task": {"data": {"image": "a.b.jpg"}}}],
+        {"id": 5, "result": [brush(MASK)], "task": {"data": {"image": "a.b.jpg"}}},
+    ],
+)
+def test_single_tasks_and_annotations_are_read(read_file, content):
+    (annotation,), problems = read_file("a.json", json.dumps(content))
+    assert problems == []
+    assert annotation.image_id.endswith("a.b")
+    np.testing.assert_array_equal(annotation.shapes[0].pixels(HEIGHT, WIDTH), MASK)
+
+
+@pytest.mark.parametrize(
+    ("data", "image_id"),
+    [
+        ({"img": "/data/upload/1/a.jpg", "source": "phone", "id": 5}, "a"),
+        ({"image_url": "https://x.org/b.JPEG?size=3", "caption": "two.cats on a mat"}, "b"),
+        ({"image": "s3://bucket/c", "thumb": "t.png"}, "c"),
+        ({"image": None, "photo": "d.webp"}, "d"),
+        ({"anything": "e"}, "e"),
+        ({"i": "/data/local-files/?d=x%2Ff+g.png", "n": 1}, "f+g"),
+    ],
+)
+def test_the_one_datum_that_is_an_image_is_recognised(read_file, data, image_id):
+    (annotation,), problems = read_file("a.json", json.dumps([task(data=data)]))
+    assert (annotation.image_id, problems) == (image_id, [])
 
 
 def test_vectors_points_rectangles_and_choices(read_file, pixels):
@@ -153,14 +261,17 @@ def test_vectors_points_rectangles_and_choices(read_file, pixels):
     assert line.points.tolist() == [[3.5, 5.0], [6.5, 5.0]]
     assert pixels(dot) == {(7, 8)}
     assert pixels(box) == {(2, 1), (3, 1), (4, 1)}
-    assert [(shape.kind, shape.label) for shape in tags] == [("tag", "cow"), ("tag", "sheep")]
+    assert [(shape.kind, shape.label) for shape in tags] == [("flag", "cow"), ("flag", "sheep")]
 
 
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        (result("polygonlabels", {"points": [], "polygonlabels": ["cat"]}), "read are brushlabels"),
-        (result(["x"], {}), "read are brushlabels"),
+        (
+            result("polygonlabels", {"points": [], "polygonlabels": ["cat"]}),
+            "read are brush, vector",
+        ),
+        (result(["x"], {}), "read are brush, vector"),
         (result("vectorlabels", {"vectorlabels": ["cat"], "closed": True}), "leave it open"),
         (
             result(
@@ -185,7 +296,8 @@ def test_vectors_points_rectangles_and_choices(read_file, pixels):
         ),
         (result("keypointlabels", {"x": 1, "keypointlabels": ["cat"]}), "'y' is None"),
         (result("keypointlabels", {"x": 1, "y": 1e300, "keypointlabels": ["cat"]}), "farther"),
-        (result("keypointlabels", {"x": 1, "y": 1, "keypointlabels": []}), "expected one label"),
+        (result("keypointlabels", {"x": 1, "y": 1, "keypointlabels": []}), "without a label"),
+        (result("keypointlabels", {"x": 1, "y": 1, "keypointlabels": ["a", "b"]}), "one label"),
         (result("keypointlabels", {"x": 1, "y": 1, "keypointlabels": [5]}), "a label is 5"),
         (result("keypointlabels", {}, image_rotation=90), "turn it back"),
         (result("keypointlabels", {}, original_width=10**9), "said to be 1e+09 x 20"),
@@ -207,9 +319,11 @@ def test_a_wrong_result_leaves_the_others(read_file, wrong, message):
     [
         (5, "a task is 5"),
         ({"image": "a.jpg", "label": "cat"}, "export as JSON"),
-        (task(image=None), "the image in 'data' is None"),
+        (task(data={"image": None}), "no address of an image"),
         (task(image="http://[x/a.jpg"), ""),
-        (task(data={"text": "a", "title": "b"}), "the image in 'data' is None"),
+        (task(data={"text": "a", "title": "b"}), "no address of an image: {'text'"),
+        (task(data={"one": "a.png", "two": "b.png"}), "2 addresses of images"),
+        ({"result": [], "task": 5}, "whose task is 5, does not name its image; export"),
         (task(annotations=5), "'annotations' is 5"),
         (task(annotations=[5]), "an annotation is 5"),
         (task(annotations=[{}]), "'result' is None"),
@@ -238,27 +352,38 @@ def test_the_image_is_named_by_its_address(read_file, image, image_id):
     assert annotation.image_id == image_id
 
 
-def test_the_annotation_updated_last_counts_and_skipped_ones_do_not(read_file):
-    def version(label, updated, cancelled=False):
+def test_every_annotation_of_a_task_is_read_ground_truth_first(read_file):
+    def version(label, updated, **others):
         value = {"x": 10, "y": 10, "keypointlabels": [label]}
         return {
-            "was_cancelled": cancelled,
+            "id": label,
+            "was_cancelled": False,
             "updated_at": updated,
             "result": [result("keypointlabels", value)],
+            **others,
         }
 
     days = [f"2024-05-0{day}T10:00:00.123456Z" for day in range(1, 5)]
-    versions = [version("b", days[1]), version("c", days[2]), version("a", days[0])]
-    skipped = version("d", days[3], cancelled=True)
+    versions = [version("b", days[1]), version("c", days[2])]
+    versions += [version("a", days[0], ground_truth=True)]
+    skipped = version("d", days[3], was_cancelled=True)
     export = [
         task(annotations=[*versions, skipped]),
         task(annotations=[skipped], image="skipped.jpg"),
         task(annotations=[], image="untouched.jpg"),
-        task(annotations=[version("first", days[0]), version("second", days[0])]),
+        task(annotations=[], image="predicted.jpg", predictions=[{"result": []}]),
+        task(annotations=[version("one", days[0])], image="one.jpg"),
     ]
-    annotations, problems = read_file("a.json", json.dumps(export))
+    hints = []
+    annotations, problems = read_file("a.json", json.dumps(export), hints)
     assert problems == []
-    assert [annotation.shapes[0].label for annotation in annotations] == ["c", "second"]
+    assert [annotation.shapes[0].label for annotation in annotations] == ["a", "c", "b", "one"]
+    assert [annotation.task for annotation in annotations] == ["task 0"] * 3 + [""]
+    assert annotations[1].where.endswith("a.json, task 0, annotation 'c'")
+    told = "; ".join(hints)
+    assert "task 0 and 1 more: left out: an annotation that was cancelled" in told
+    assert "task 2: left out: a task without annotations;" in told
+    assert "task 3: left out: a task without annotations, only predictions, which are not" in told
 
 
 @settings(max_examples=25)

@@ -1,5 +1,6 @@
 import json
 
+import numpy as np
 import pytest
 
 SAMPLE = {
@@ -35,7 +36,7 @@ def test_every_kind_of_shape(read_file, pixels):
     assert (first.points.tolist(), second.points.tolist()) == ([[-0.5, -0.5]], [[2.0, 1.0]])
     assert pixels(box) == {(2, 1), (3, 1), (4, 1)}
     assert [shape.label for shape in annotation.shapes] == ["cat"] * 2 + ["dog"] * 4 + ["cow"]
-    assert [shape.kind for shape in (line, box, tag)] == ["stroke", "box", "tag"]
+    assert [shape.kind for shape in (line, box, tag)] == ["stroke", "box", "flag"]
 
 
 @pytest.mark.parametrize("path", ["a.b.jpg", "/home/me/a.b.png", "C:\\x\\a.b.jpeg", "../a.b.heic"])
@@ -51,6 +52,40 @@ def test_other_shapes_are_told(read_file, kind):
     assert len(annotation.shapes) == 7
     assert "read are linestrip, line, point, points and rectangle" in problem
     assert repr(kind) in problem
+
+
+@pytest.mark.parametrize("kind", ["rectangle", "rotation"])
+def test_corners_of_an_upright_box_are_a_box(read_file, pixels, kind):
+    def boxed(points):
+        shapes = [{"label": "cat", "points": points, "shape_type": kind}]
+        return read_file("a.json", json.dumps({**SAMPLE, "shapes": shapes, "flags": {}}))
+
+    corners = [[10, 8], [30, 8], [30, 24.004], [10, 24]]
+    for points in (corners, corners[::-1], [*corners, corners[0]], corners[1:], corners[::2]):
+        (annotation,), problems = boxed(points)
+        assert problems == []
+        (box,) = annotation.shapes
+        np.testing.assert_allclose(
+            sorted(box.points.tolist()), [[9.5, 7.5], [29.5, 23.5]], atol=0.01
+        )
+    for points in ([[10, 8], [30, 9], [29, 24], [9, 23]], [[10, 8], [20, 8], [30, 24]]):
+        (annotation,), (problem,) = boxed(points)
+        assert annotation.shapes == ()
+        assert "not the corners of an upright box" in problem
+
+
+def test_flags_of_the_image_may_be_tags_and_those_of_shapes_are_left_out(read_file):
+    shape = {"label": "cat", "points": [[1, 2]], "shape_type": "point", "flags": {"hidden": True}}
+    content = {**SAMPLE, "shapes": [shape, shape], "flags": {"checked": True, "blurry": False}}
+    hints = []
+    (annotation,), problems = read_file("a.json", json.dumps(content), hints)
+    assert problems == []
+    assert [(shape.kind, shape.label) for shape in annotation.shapes] == [
+        *[("stroke", "cat")] * 2,
+        ("flag", "checked"),
+    ]
+    (hint,) = hints
+    assert "a.json and 1 more: left out: the flag 'hidden' of a shape" in hint
 
 
 @pytest.mark.parametrize(
@@ -82,8 +117,9 @@ def test_wrong_points_are_told(read_file, points, message):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("{}", "neither a file of labelme"),
-        ("5", "the content is 5; expected an object"),
+        ("{}", "its keys are , of no format that is read: labelme (shapes)"),
+        ('{"images": [], "annotations": []}', "its keys are images, annotations, of no format"),
+        ("5", "the content is no object and no list"),
         ("", "broken JSON"),
         ("{", "broken JSON"),
         ('{"a": 1} {}', "broken JSON: '{' after its end"),

@@ -28,14 +28,20 @@ def test_palette_and_grey_pngs_hold_indices(read_file, tmp_path):
         assert problems == []
         assert (annotation.image_id, annotation.size) == ("2007_000001", (36, 40))
         assert [shape.label for shape in annotation.shapes] == [0, 7, 20]
-        strokes = [Stroke(shape.label, shape.points, shape.width) for shape in annotation.shapes]
-        again = rasterise(strokes, 36, 40)
-        assert (again != LABEL).sum() <= 0.15 * (LABEL != 255).sum()
+        for painting in annotation.shapes:
+            np.testing.assert_array_equal(painting.pixels(36, 40), painting.label == LABEL)
 
 
 def test_a_png_without_strokes(read_file):
     (annotation,), problems = read_file("a.png", saved(Image.new("L", (5, 4), 255)))
     assert (problems, annotation.shapes, annotation.size) == ([], (), (4, 5))
+
+
+def streaked():
+    """A mask with strokes of 255 through it, so that no region is wide on average."""
+    mask = np.zeros((60, 80), np.uint8)
+    mask[::12], mask[:, ::30] = 255, 255
+    return mask
 
 
 def soft():
@@ -51,7 +57,15 @@ def soft():
         (Image.new("RGB", (5, 4)), "one 8-bit class index per pixel"),
         (Image.new("I;16", (5, 4)), "one 8-bit class index per pixel"),
         (Image.fromarray(np.pad(np.zeros((50, 50), np.uint8), 5, constant_values=255)), "a mask"),
-        (Image.fromarray(soft()), "separate regions"),
+        (
+            Image.fromarray(soft()),
+            "100 % of the pixels are labelled: is this a mask",
+        ),
+        (Image.fromarray(streaked()), "of the pixels are labelled: is this a mask"),
+        (
+            Image.fromarray(np.pad(np.full((30, 30), 4, np.uint8), 15, constant_values=255)),
+            "29 px thick",
+        ),
     ],
 )
 def test_other_pictures_are_told(read_file, image, message):

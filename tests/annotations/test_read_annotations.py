@@ -57,7 +57,7 @@ def test_a_folder_may_mix_formats_and_every_problem_is_told(tmp_path):
 def test_nothing_to_read(tmp_path, name):
     (tmp_path / "photo.jpg").write_bytes(b"")
     with pytest.raises(
-        ValueError, match=r"no file of annotations there; read are \.xml: ScribbleSup"
+        ValueError, match=r"no file of annotations there; read are \.json: labelme; \.xml: CVAT"
     ):
         annotation_files(tmp_path / name)
 

@@ -57,7 +57,7 @@ def test_a_file_without_shapes_is_an_annotation_without_any(read_file):
         ("<tag>plane</tag>", "", "a label is None"),
         ("<tag>plane</tag>", "<tag> </tag>", "a stroke without a label"),
         ("<width>40</width>", "<width>1e9</width>", "said to be 1e+09 x 30 pixels"),
-        ("<width>40</width>", "<width>0</width>", "said to be 0 x 30 pixels"),
+        ("<width>40</width>", "<width>-1</width>", "said to be -1 x 30 pixels"),
     ],
 )
 def test_what_is_wrong_is_told_and_the_rest_is_read(read_file, old, new, message):
@@ -84,7 +84,7 @@ def test_what_is_wrong_is_told_and_the_rest_is_read(read_file, old, new, message
         ("<annotation>" + "<a>" * 100_000, "nested deeper than 32"),
         ("<annotation><size>", "broken XML"),
         ("", "broken XML"),
-        ("<svg></svg>", "root is <svg>; expected <annotation> or <annotations>"),
+        ("<svg></svg>", "root is <svg>, of no format that is read"),
         (b"<annotation>\xff\xfe</annotation>", "not UTF-8 text; save it as UTF-8 (broken XML"),
         ("<annotation>ÿ</annotation>".encode("latin-1"), "not UTF-8 text; save it as UTF-8"),
         ('<?xml version="1.0" encoding="klingon"?><annotation/>', "not UTF-8 text"),
@@ -103,3 +103,16 @@ def test_an_endless_element_is_refused(read_file, monkeypatch):
         annotations, (problem,) = read_file("a.xml", content)
         assert annotations == []
         assert "an element of more than 1 MiB" in problem
+
+
+def test_a_size_of_0_is_no_size(read_file):
+    content = SCRIBBLES.replace("<width>40</width>", "<width>0</width>")
+    (annotation,), problems = read_file("a.xml", content)
+    assert (annotation.size, problems) == (None, [])
+
+
+def test_an_object_without_a_box_is_told(read_file):
+    content = "<annotation><object><name>cat</name><polygon/></object></annotation>"
+    (annotation,), (problem,) = read_file("a.xml", content)
+    assert annotation.shapes == ()
+    assert "an object of 'cat' without <bndbox>" in problem

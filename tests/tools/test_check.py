@@ -11,6 +11,7 @@ from cdsp import cli
 from cdsp.dataset.prepare import describe_folder
 from cdsp.dataset.voc_layout import read_list
 from cdsp.io.files import VOC_PALETTE, write_label
+from cdsp.scribbles.settings import AnnotationSettings
 from cdsp.tools import check
 from cdsp.tools.check import check_folder
 
@@ -49,7 +50,7 @@ def run(own, tmp_path, capsys):
     """Function: look through the folder; the problems, and what was printed, spaces as one."""
 
     def run(classes=CLASSES, annotations=None):
-        options = {"width": 3.0, "picture": tmp_path / "check.png"}
+        options = {"settings": AnnotationSettings(), "picture": tmp_path / "check.png"}
         problems = check_folder(own, classes, annotations, **options)
         return problems, re.sub(r" +", " ", capsys.readouterr().out)
 
@@ -262,7 +263,7 @@ def test_turned_photographs_are_annotated_as_they_are_seen(run, own, write_label
     write_labelme(own / "Scribbles" / "t.json", "t.jpg", upright, [])
     assert row(run()[1], 2)[4] == before - 9  # the dot lay where only the turned one reaches
     write_labelme(own / "Scribbles" / "t.json", "t.jpg", SIZE, [])
-    assert "annotated at 40 x 30 px, but the image is 30 x 40 px" in run()[0][0]
+    assert "annotated at 40 x 30 px, as the photograph is stored; but it is to be" in run()[0][0]
 
 
 def test_strokes_are_seen_in_the_picture(run, own, tmp_path, write_labelme):

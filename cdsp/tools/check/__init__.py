@@ -12,17 +12,19 @@ import numpy as np
 import yaml
 from tabulate import tabulate
 
+from cdsp.annotations.annotation import Shape
 from cdsp.annotations.read import annotation_files, read_annotations
 from cdsp.dataset.class_names import check_classes, class_hints, is_background
 from cdsp.dataset.leftovers import tell_annotations_beside
 from cdsp.dataset.prepare import FolderContent, inspect_folder
 from cdsp.dataset.voc_layout import Dataset, choose_images
-from cdsp.io.files import IGNORE, normal_name
+from cdsp.io.files import IGNORE, exif_orientation, normal_name
 from cdsp.io.findings import Findings
 from cdsp.io.names import first_few
 from cdsp.scribbles.class_order import reordered
-from cdsp.scribbles.import_annotations import imported_images
+from cdsp.scribbles.import_annotations import imported_images, meaning
 from cdsp.scribbles.photographs import Photographs, is_photograph
+from cdsp.scribbles.settings import AnnotationSettings
 from cdsp.tools.check.picture import draw
 from cdsp.tools.check.summary import StrokeSummary, summarise
 
@@ -36,7 +38,7 @@ def check_folder(
     classes: tuple[str, ...],
     annotations: Path | None,
     *,
-    width: float,
+    settings: AnnotationSettings,
     picture: Path,
     void_regions: bool = False,
 ) -> list[str]:
@@ -47,7 +49,7 @@ def check_folder(
         classes: names of all classes, the background first; none: those that the files name.
         annotations: a file or folder, see `cdsp.annotations.read`; None: ``Scribbles`` in the
             folder, where it is there.
-        width: of strokes whose file does not say it, pixels.
+        settings: of reading the annotations; their path does not count.
         picture: PNG file for a few training images with their annotations.
         void_regions: whether 255 fills whole regions of masks on purpose.
 
@@ -62,6 +64,7 @@ def check_folder(
         check_classes(classes, "--classes")
     content = inspect_folder(root, classes, void_regions=void_regions)
     findings = content.findings
+    findings.skip_unreadable = settings.skip_unreadable
     if annotations is None and (root / "Scribbles").exists():
         annotations = root / "Scribbles"
     if annotations is not None:
@@ -74,7 +77,7 @@ def check_folder(
         tell_annotations_beside(root, findings)
     dataset = _dataset(root, content, classes)
     if not classes:
-        named = _class_names(dataset, annotations, content)
+        named = _class_names(dataset, annotations, content, settings)
         if len(named) > IGNORE:
             findings.problems.append(
                 f"{annotations}: names {len(named)} classes, expected at most {IGNORE}, background "
@@ -87,8 +90,8 @@ def check_folder(
     summary = None
     if annotations is not None:
         if not classes and masked:
-            dataset = replace(dataset, classes=_in_order_of_masks(dataset, annotations, width))
-        images = imported_images(dataset, annotations, width, findings)
+            dataset = replace(dataset, classes=_in_order_of_masks(dataset, annotations, settings))
+        images = imported_images(dataset, annotations, settings, findings)
         summary = summarise(images, dataset, masked, shown)
         summary.order.tell(dataset.classes, findings)
     _hint(dataset, content, summary, findings)
@@ -123,16 +126,33 @@ def _dataset(root: Path, content: FolderContent, classes: tuple[str, ...]) -> Da
 
 
 def _class_names(
-    dataset: Dataset, annotations: Path | None, content: FolderContent
+    dataset: Dataset,
+    annotations: Path | None,
+    content: FolderContent,
+    settings: AnnotationSettings,
 ) -> tuple[str, ...]:
     """The names in the annotations, most frequent first, or numbers; the background before all."""
     labels: Counter[str | int] = Counter()
+    flags: set[str | int] = set()
+    others: set[str | int] = set()
     if annotations is not None:
         photographs = Photographs(dataset, Findings())
         found = read_annotations(annotations, Findings(), lambda file: is_photograph(file, dataset))
         for annotation in found:
-            if photographs.find(annotation) is not None:
-                labels.update(shape.label for shape in annotation.shapes)
+            if photographs.find(annotation) is None:
+                continue
+            for shape in annotation.shapes:
+                label = meaning(shape.label, settings)
+                if label is not None:
+                    labels[label] += 1
+                    is_flag = isinstance(shape, Shape) and shape.kind == "flag"
+                    (flags if is_flag else others).add(label)
+    for label in labels:
+        if label in flags - others:
+            content.findings.hints.append(
+                f"{label!r} is named by flags or choices alone; where it is no class, leave it out "
+                f"of the classes, or say so with the setting ignore: [{label}]"
+            )
     named = [label for label, _ in labels.most_common() if isinstance(label, str)]
     background = next((name for name in named if is_background(name)), "background")
     objects = [name for name in named if name != background]
@@ -142,9 +162,11 @@ def _class_names(
     return (background, *objects)
 
 
-def _in_order_of_masks(dataset: Dataset, annotations: Path, width: float) -> tuple[str, ...]:
+def _in_order_of_masks(
+    dataset: Dataset, annotations: Path, settings: AnnotationSettings
+) -> tuple[str, ...]:
     """The names of the data set's classes in the order of the numbers that their strokes lie on."""
-    images = imported_images(dataset, annotations, width, Findings())
+    images = imported_images(dataset, annotations, settings, Findings())
     order = summarise(images, dataset, masked=True, shown=()).order
     names = reordered(dataset.classes, order.best())
     return tuple(
@@ -156,6 +178,13 @@ def _hint(
     dataset: Dataset, content: FolderContent, summary: StrokeSummary | None, findings: Findings
 ) -> None:
     """Hints on the data set as a whole."""
+    files = (dataset.root / file for file, _, _ in dataset.images.values())
+    turned = [file.name for file in files if exif_orientation(file) > 1]
+    if turned:
+        findings.hints.append(
+            f"{len(turned)} of {len(dataset.images)} photographs are stored turned, as EXIF says: "
+            f"annotate them as they look, upright: {first_few(turned)}"
+        )
     for hint in class_hints(dataset.classes):
         findings.hints.append(hint)
     if summary is None:

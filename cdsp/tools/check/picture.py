@@ -14,10 +14,11 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from cdsp.dataset.voc_layout import Dataset
-from cdsp.io.files import atomic_path
+from cdsp.io.files import IGNORE, atomic_path
 from cdsp.pictures.overlay import overlay, overlay_scribbles
 from cdsp.pictures.style import add_legend, style
-from cdsp.scribbles.strokes import Box, ImageStrokes, rasterise
+from cdsp.scribbles.painted_strokes import PaintedStroke
+from cdsp.scribbles.strokes import Box, ImageStrokes, Stroke, rasterise
 
 _SIDE = 640  # longer side of a photograph, pixels
 _THINNEST = 5.0  # px of a stroke, so that it is seen
@@ -59,18 +60,27 @@ def _annotated(dataset: Dataset, image: ImageStrokes) -> tuple[np.ndarray, np.nd
     size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
     method = cv2.INTER_AREA if scale < 1 else cv2.INTER_NEAREST
     reduced = cv2.resize(dataset.image(image.image_id), size, interpolation=method)
-    strokes = [
-        replace(
-            stroke,
-            points=(stroke.points + 0.5) * scale - 0.5,
-            width=max(_THINNEST, stroke.width * scale),
-        )
-        for stroke in image.strokes
-    ]
-    drawn = overlay_scribbles(reduced, rasterise(strokes, size[1], size[0]), dataset.palette)
+    label = np.full(size[::-1], IGNORE, np.uint8)
+    for stroke in image.strokes:
+        label[_scaled(stroke, image, scale, size)] = stroke.class_id
+    drawn = overlay_scribbles(reduced, label, dataset.palette)
     for box in image.boxes:
         _draw_box(drawn, box, scale, dataset.palette[box.class_id])
     return reduced, drawn
+
+
+def _scaled(
+    stroke: Stroke | PaintedStroke, image: ImageStrokes, scale: float, size: tuple[int, int]
+) -> np.ndarray:
+    """Where a stroke lies in its image of another size, (width, height): (height, width) bool."""
+    if isinstance(stroke, Stroke):
+        points, width = (stroke.points + 0.5) * scale - 0.5, max(_THINNEST, stroke.width * scale)
+        return rasterise([replace(stroke, points=points, width=width)], size[1], size[0]) != IGNORE
+    painted = (rasterise([stroke], image.height, image.width) != IGNORE).astype(np.uint8)
+    if scale < 1:  # widened before, so that thin strokes are not lost
+        side = round(_THINNEST / scale)
+        painted = cv2.dilate(painted, np.ones((side, side), np.uint8))
+    return cv2.resize(painted, size, interpolation=cv2.INTER_NEAREST) == 1
 
 
 def _sheet(panels: Sequence[tuple[str, np.ndarray]], columns: int) -> Figure:

@@ -11,7 +11,7 @@ import numpy as np
 from cdsp.dataset.voc_layout import Dataset
 from cdsp.io.files import IGNORE
 from cdsp.scribbles.class_order import ClassOrder
-from cdsp.scribbles.strokes import ImageStrokes, rasterise
+from cdsp.scribbles.strokes import ImageStrokes, Stroke, rasterise
 
 
 @dataclass
@@ -81,7 +81,7 @@ def _count(summary: StrokeSummary, image: ImageStrokes, label: np.ndarray) -> No
         summary.classes[class_id].pixels += int(counts[class_id])
     for stroke in image.strokes:
         summary.classes[stroke.class_id].strokes += 1
-        summary.num_points += len(stroke.points) == 1
+        summary.num_points += isinstance(stroke, Stroke) and len(stroke.points) == 1
     for box in image.boxes:
         summary.classes[box.class_id].boxes += 1
     for class_id in image.tags:
