@@ -67,7 +67,8 @@ def run_stages(folder: Path, out: Path, number: int) -> None:
         measure(what, number, [*command, "--output", str(into or output)], output)
 
     stage("check", dataset, "dataset", "folder", "--name", "voc", "--settings", settings)
-    stage("simulate strokes", strokes, "scribbles", "simulate", *data)
+    style = ["--settings", "{style: medial_axis}"]
+    stage("simulate strokes", strokes, "scribbles", "simulate", *data, *style)
     for name in ("full", "shrink-0.5", "drop-0.5"):
         command = ["scribbles", "degrade", str(strokes), "--degradation", name]
         stage(f"scribbles {name}", out / name / "labels.h5", *command, into=out / name)

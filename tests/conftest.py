@@ -56,7 +56,7 @@ def tiny_data(tmp_path_factory):
     root = tmp_path_factory.mktemp("tiny_data")
     dataset = make_shapes(root / "dataset", "tiny", num_train=8, num_val=4, size=48, seed=0)
     strokes = root / "strokes.jsonl"
-    simulate_scribbles(dataset, strokes, coverage=0.05, seed=0)
+    simulate_scribbles(dataset, strokes, style="medial_axis", coverage=0.05, seed=0)
     options = {"drop_background": False, "min_per_image": 0, "seed": 0}
     degrade_scribbles(strokes, Degradation("full"), root / "full", **options)
     masks = [(image_id, dataset.mask(image_id), {}) for image_id in dataset.splits["train"]]

@@ -42,7 +42,7 @@ def photographs(tmp_path_factory):
 @pytest.fixture(scope="module")
 def scribbles(photographs, tmp_path_factory):
     folder = tmp_path_factory.mktemp("scribbles")
-    simulate_scribbles(photographs, folder / "strokes.jsonl", coverage=0.03, seed=0)
+    simulate_scribbles(photographs, folder / "strokes.jsonl", style="medial_axis", seed=0)
     for name in ("full", "shrink-0.5", "drop-0.5"):
         degrade_scribbles(
             folder / "strokes.jsonl",

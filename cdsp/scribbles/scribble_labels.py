@@ -29,6 +29,7 @@ from cdsp.scribbles.strokes import (
     read_strokes,
     write_strokes,
 )
+from cdsp.scribbles.styles import STYLES, StyleName
 
 CLASSES_FORMAT = "cdsp-image-classes"
 VERSION = 1
@@ -37,13 +38,16 @@ STAGE_VERSION = 2
 logger = logging.getLogger(__name__)
 
 
-def simulate_scribbles(dataset: Dataset, output: Path, *, coverage: float, seed: int) -> None:
+def simulate_scribbles(
+    dataset: Dataset, output: Path, *, style: StyleName, coverage: float | None = None, seed: int
+) -> None:
     """Simulate strokes from the training masks, as a hand would draw them.
 
     Args:
         dataset: with masks of its training images.
         output: the strokes file to write.
-        coverage: fraction of the pixels to be labelled.
+        style: how they are drawn; a name of `STYLES`.
+        coverage: largest fraction of an image's pixels to label; none: the style's own.
         seed: of all random draws.
     """
 
@@ -54,7 +58,11 @@ def simulate_scribbles(dataset: Dataset, output: Path, *, coverage: float, seed:
             # Each image has a stream of its own: it does not depend on which others are listed.
             rng = np.random.default_rng([seed, zlib.crc32(image_id.encode())])
             strokes = simulate_strokes(
-                mask, rng, width=stroke_width(height, width), coverage=coverage
+                mask,
+                rng,
+                STYLES[style],
+                width=stroke_width(height, width),
+                coverage=coverage,
             )
             yield ImageStrokes(image_id, height, width, strokes)
 
@@ -64,7 +72,12 @@ def simulate_scribbles(dataset: Dataset, output: Path, *, coverage: float, seed:
         {
             "dataset": dataset.digest,
             "classes": list(dataset.classes),
-            "simulated": {"coverage": coverage, "seed": seed, "version": STAGE_VERSION},
+            "simulated": {
+                "style": style,
+                "coverage": STYLES[style].coverage if coverage is None else coverage,
+                "seed": seed,
+                "version": STAGE_VERSION,
+            },
         },
     )
 

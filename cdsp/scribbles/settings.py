@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from cdsp.scribbles.strokes import WIDEST
+from cdsp.scribbles.styles import StyleName
 from cdsp.settings import setting
 
 
@@ -12,8 +13,16 @@ from cdsp.settings import setting
 class SimulationSettings:
     """Strokes simulated from the masks, as a hand would draw them."""
 
-    coverage: float = setting(
-        0.03, "fraction of the pixels to be labelled (ScribbleSup: 0.03)", minimum=0.001, maximum=1
+    style: StyleName = setting(
+        "scribblesup",
+        "how they are drawn: three ways of people, or along the medial axis of every region",
+    )
+    coverage: float | None = setting(
+        None,
+        "largest fraction of an image's pixels to label; all strokes are shortened alike where "
+        "they would label more; none: the style's own",
+        minimum=0.001,
+        maximum=1,
     )
     seed: int = setting(0, "of all random draws", minimum=0)
 

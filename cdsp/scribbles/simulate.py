@@ -1,8 +1,9 @@
 """Strokes from masks: what a hand would draw where the true mask is known, and strokes from labels.
 
-A simulated stroke runs along the medial axis of a connected component. The axis is the skeleton of
-the component, made a tree by cutting its loops; the longest path through the tree is the first
-stroke, and the longest paths through what remains are further ones.
+A simulated stroke follows a path as the hand of a style does. On an object the path is the medial
+axis of a connected component: the longest path through its skeleton is the first stroke, and the
+longest paths through what remains are further ones. On the background it is a loop around the
+objects, or the medial axis.
 """
 
 from math import pi, sqrt
@@ -11,13 +12,13 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
-from scipy.sparse import coo_array, csr_array
-from scipy.sparse.csgraph import connected_components, dijkstra, minimum_spanning_tree
 from scipy.spatial import KDTree
-from skimage.morphology import skeletonize
 
 from cdsp.io.files import IGNORE
+from cdsp.scribbles.loops import background_loops
+from cdsp.scribbles.skeleton import Component, components, longest_path, skeleton_tree
 from cdsp.scribbles.strokes import Stroke, arc_length, cut
+from cdsp.scribbles.styles import Hand, Style
 
 _VOC_LONGEST_SIDE = 500
 _VOC_STROKE_WIDTH = 3.0
@@ -28,16 +29,11 @@ _SHORTEST_BRANCH = 12.0
 _BRANCH_GAP = 4.0
 
 _SMALLEST_OBJECT = 0.002  # of the image's area
-_AREA_PER_BRANCH = 0.05  # of the image's area
-_MOST_STROKES = 3
+_LEAST_ON_BACKGROUND = 0.5  # of a loop
 _PEN_LIFT = 0.05  # of a piece of a path that is too long for one stroke, at either end
 
 _THICK = 12.0  # px; a component this thick, from its medial axis out, is thinned at half resolution
-_END_CLEARANCE = 0.33  # of the path's median clearance
-_SMOOTHING = 0.4  # of the path's median clearance
-_WAVE = 0.25  # of the path's median clearance
 _SHORTEST_WAVE = 8.0  # px
-_JITTER = 0.3  # of the path's median clearance
 _TOLERANCE = 0.5  # px
 
 
@@ -48,18 +44,6 @@ def stroke_width(height: int, width: int) -> float:
     """
     longest_side = max(height, width)
     return max(1.0, _VOC_STROKE_WIDTH * min(1.0, longest_side / _VOC_LONGEST_SIDE))
-
-
-class _Component(NamedTuple):
-    """A connected component of a class, cut out with a margin of one pixel.
-
-    Attributes:
-        inside: (h, w) bool, True inside.
-        corner: (2,) x and y in the image of the cut-out's first pixel.
-    """
-
-    inside: np.ndarray
-    corner: np.ndarray
 
 
 class _Axis(NamedTuple):
@@ -80,51 +64,53 @@ class _Axis(NamedTuple):
 def simulate_strokes(
     mask: np.ndarray,
     rng: np.random.Generator,
+    style: Style,
     *,
     width: float,
-    coverage: float = 0.03,
+    coverage: float | None = None,
     background: bool = True,
 ) -> tuple[Stroke, ...]:
     """Draw the strokes that a hand might draw on an image whose mask is known.
 
     Every class of the mask gets a stroke along the medial axis of each of its components that is
     not tiny, or of its largest one; components thinner than the pen get none where others are
-    thicker. A large object gets further strokes along other branches, the background one to three
-    strokes in all. Strokes are cut to a window of their path so that together
-    they label about ``coverage`` of the image, as far as the paths are long enough for that. The
-    pen wavers, but keeps inside the component wherever the component is thick enough for it.
+    thicker. A large object gets further strokes along other branches. The background gets the loops
+    of the style, or strokes along its medial axis where the style has none or there is no room. The
+    style says what part of these paths is drawn, and how closely.
 
     Args:
         mask: (H, W) uint8 true classes; 0 background, 255 void.
         rng: Source of the pen's course and of the order of the objects.
+        style: How the strokes are drawn.
         width: Width of the strokes in pixels.
-        coverage: Fraction of the image's pixels to label, 0..1.
+        coverage: Fraction of the image's pixels to label at most, 0..1; none: the style's own. All
+            strokes are shortened by the same factor where they would label more.
         background: Whether to draw strokes on the background.
 
     Returns:
         Background strokes first, then object strokes in random order.
     """
-    smallest = _SMALLEST_OBJECT * mask.size
     axes: list[_Axis] = []
     for class_id in np.unique(mask[mask != IGNORE]):
-        if class_id == 0 and not background:
-            continue
-        found = [
-            axis
-            for component in _components(mask == class_id, smallest)
-            for axis in _medial_axes(component, int(class_id), mask.shape, width)
-        ]
-        found = [axis for axis in found if np.median(axis.room) > width / 2] or found
-        if class_id == 0:
-            found = sorted(found, key=lambda axis: -arc_length(axis.path))[:_MOST_STROKES]
-        axes.extend(found)
+        if class_id != 0:
+            axes += _class_axes(mask, int(class_id), style, width)
+        elif background:
+            axes += _background_axes(mask, style, width, rng)
 
-    drawn = [_draw(axis, width, rng) for axis in axes]
+    hands = [style.objects if axis.class_id else style.background for axis in axes]
+    last = np.array(mask.shape[::-1]) - 1
+    drawn = [
+        np.clip(_draw(axis, width, hand, rng), 0, last)
+        for axis, hand in zip(axes, hands, strict=True)
+    ]
     lengths = np.array([arc_length(points) for points in drawn])
-    kept = min(1.0, coverage * mask.size / width / max(lengths.sum(), 1.0))
+    wanted = lengths * [hand.reach for hand in hands]
+    if coverage is None:
+        coverage = style.coverage
+    kept = min(1.0, coverage * mask.size / width / max(wanted.sum(), 1.0))
     strokes = []
-    for axis, points, length in zip(axes, drawn, lengths, strict=True):
-        window = max(length * kept, min(length, _SHORTEST_STROKE * width))
+    for axis, points, length, goal in zip(axes, drawn, lengths, wanted, strict=True):
+        window = max(goal * kept, min(length, _SHORTEST_STROKE * width))
         first = rng.uniform(0, length - window)
         points = np.round(cut(points, first, first + window), 3)
         strokes.append(Stroke(axis.class_id, points, width))
@@ -149,9 +135,9 @@ def strokes_from_label(label: np.ndarray) -> tuple[Stroke, ...]:
     """
     strokes = []
     for class_id in np.unique(label[label != IGNORE]):
-        for component in _components(label == class_id, smallest=0):
-            nodes, tree = _skeleton_tree(component.inside)
-            path = nodes[_longest_path(tree)]
+        for component in components(label == class_id, smallest=0):
+            nodes, tree = skeleton_tree(component.inside)
+            path = nodes[longest_path(tree)]
             area, length = float(component.inside.sum()), float(tree.sum()) / 2
             # A pen of width w covers w * length, and a disc of diameter w at the two ends together.
             pen = (sqrt(length**2 + pi * area) - length) * 2 / pi
@@ -163,106 +149,63 @@ def strokes_from_label(label: np.ndarray) -> tuple[Stroke, ...]:
     return tuple(strokes)
 
 
-def longest_skeleton_path(component: np.ndarray) -> np.ndarray:
-    """Order the skeleton of a region along its longest path.
-
-    The skeleton's loops are cut, which leaves a tree; the path is the longest in that tree.
-
-    Args:
-        component: (H, W) bool, one 8-connected region; of several, the one with the largest
-            skeleton counts.
-
-    Returns:
-        (N, 2) float64 (x, y) of neighbouring pixels, from one end to the other.
-
-    Raises:
-        ValueError: If the region is empty.
-    """
-    if not component.any():
-        raise ValueError("the region has no pixel; expected at least one")
-    nodes, tree = _skeleton_tree(component)
-    return nodes[_longest_path(tree)]
+def _background_axes(
+    mask: np.ndarray, style: Style, width: float, rng: np.random.Generator
+) -> list[_Axis]:
+    """Paths for the pen on the background: loops, or the medial axis."""
+    axes = []
+    if style.loop is not None:
+        room = _clearance(mask == 0)
+        for path in background_loops(mask, style.loop, rng):
+            path = _resample(path)
+            axes.append(_Axis(0, path, _at(room, path)))
+        axes = [axis for axis in axes if np.mean(axis.room > 0) > _LEAST_ON_BACKGROUND]
+    if not axes:
+        axes = _class_axes(mask, 0, style, width)
+        axes = sorted(axes, key=lambda axis: -arc_length(axis.path))[: style.most_strokes]
+    return axes
 
 
-def _components(region: np.ndarray, smallest: float) -> list[_Component]:
-    """Components of a (H, W) bool region with at least that many pixels, or else the largest."""
-    _, labels, boxes, _ = cv2.connectedComponentsWithStats(region.astype(np.uint8), connectivity=8)
-    areas = boxes[1:, cv2.CC_STAT_AREA]
-    chosen = np.flatnonzero(areas >= min(smallest, areas.max())) + 1
-    components = []
-    for i in chosen:
-        x, y, width, height = boxes[i, :4]
-        inside = np.pad(labels[y : y + height, x : x + width] == i, 1)
-        components.append(_Component(inside, np.array([x - 1, y - 1])))
-    return components
-
-
-def _skeleton_tree(region: np.ndarray) -> tuple[np.ndarray, csr_array]:
-    """Skeleton of a non-empty (H, W) bool region as a tree.
-
-    Returns:
-        (N, 2) float64 (x, y) of the skeleton's pixels, and the (N, N) symmetric lengths of the
-        tree's edges.
-    """
-    skeleton = skeletonize(region)
-    y, x = np.nonzero(skeleton)
-    number = np.full(np.add(skeleton.shape, 2), -1)
-    number[y + 1, x + 1] = np.arange(len(x))
-    starts, ends, lengths = [], [], []
-    for dx, dy in ((1, 0), (0, 1), (1, 1), (-1, 1)):
-        neighbour = number[y + 1 + dy, x + 1 + dx]
-        starts.append(np.flatnonzero(neighbour >= 0))
-        ends.append(neighbour[neighbour >= 0])
-        lengths.append(np.full(len(ends[-1]), np.hypot(dx, dy)))
-    edges = np.concatenate(lengths), (np.concatenate(starts), np.concatenate(ends))
-    tree = minimum_spanning_tree(coo_array(edges, shape=(len(x), len(x))).tocsr())
-    return np.stack([x, y], axis=1).astype(np.float64), csr_array(tree + tree.T)
-
-
-def _longest_path(tree: csr_array) -> np.ndarray:
-    """Nodes along the longest path in the largest tree of a forest, end to end."""
-    _, part = connected_components(tree, directed=False)
-    anywhere = np.argmax(part == np.bincount(part).argmax())
-    distance = dijkstra(tree, indices=anywhere)
-    start = np.argmax(np.where(np.isfinite(distance), distance, -1))
-    distance, previous = dijkstra(tree, indices=start, return_predecessors=True)
-    node = int(np.argmax(np.where(np.isfinite(distance), distance, -1)))
-    path = [node]
-    while node != start:
-        node = int(previous[node])
-        path.append(node)
-    return np.array(path)
+def _class_axes(mask: np.ndarray, class_id: int, style: Style, width: float) -> list[_Axis]:
+    """Paths for the pen along the components of a class that the mask holds."""
+    axes = [
+        axis
+        for component in components(mask == class_id, _SMALLEST_OBJECT * mask.size)
+        for axis in _medial_axes(component, class_id, mask.shape, style, width)
+    ]
+    return [axis for axis in axes if np.median(axis.room) > width / 2] or axes
 
 
 def _medial_axes(
-    component: _Component, class_id: int, shape: tuple[int, int], width: float
+    component: Component, class_id: int, shape: tuple[int, int], style: Style, width: float
 ) -> list[_Axis]:
     """Paths for the pen through a component: the longest one, then others if it is large.
 
-    A path longer than the longest side of the image, whose shape is given, is cut into pieces.
+    A path that is too long for one stroke in an image of the given shape is cut into pieces.
     """
     inside = component.inside
-    clearance = cv2.distanceTransform(inside.astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    hand = style.objects if class_id else style.background
+    clearance = _clearance(inside)
     step = 2 if clearance.max() >= _THICK else 1
     height, length = (side // step * step for side in inside.shape)
     blocks = inside[:height, :length].reshape(height // step, step, length // step, step)
-    nodes, tree = _skeleton_tree(np.all(blocks, axis=(1, 3)))
+    nodes, tree = skeleton_tree(np.all(blocks, axis=(1, 3)))
     nodes = nodes * step + (step - 1) / 2
 
     share = inside.sum() / (shape[0] * shape[1])
     axes: list[_Axis] = []
-    for _ in range(min(1 + int(share / _AREA_PER_BRANCH), _MOST_STROKES)):
+    for _ in range(min(1 + int(share / style.area_per_stroke), style.most_strokes)):
         if len(nodes) == 0:
             break
-        longest = nodes[_longest_path(tree)]
+        longest = nodes[longest_path(tree)]
         path = _resample(longest)
-        room = clearance[*np.round(path.T[::-1]).astype(np.intp)].astype(np.float64)
-        wide = room >= min(max(width / 2 + 1, np.median(room) * _END_CLEARANCE), room.max())
+        room = _at(clearance, path)
+        wide = room >= min(max(width / 2 + 1, np.median(room) * hand.tip), room.max())
         first, last = np.flatnonzero(wide)[[0, -1]]
         path, room = path[first : last + 1], room[first : last + 1]
         if axes and arc_length(path) < _SHORTEST_BRANCH * width:
             break
-        num_pieces = int(np.ceil(len(path) / max(shape)))
+        num_pieces = int(np.ceil(len(path) / (max(shape) * hand.longest)))
         for piece in np.array_split(np.arange(len(path)), num_pieces):
             gap = int(len(piece) * _PEN_LIFT) if num_pieces > 1 else 0
             piece = piece[gap : len(piece) - gap]
@@ -272,19 +215,34 @@ def _medial_axes(
     return axes
 
 
-def _draw(axis: _Axis, width: float, rng: np.random.Generator) -> np.ndarray:
+def _clearance(region: np.ndarray) -> np.ndarray:
+    """(H, W) float32 distances in pixels to the nearest pixel outside of a (H, W) bool region.
+
+    The outside of the image counts.
+    """
+    padded = np.pad(region, 1).astype(np.uint8)
+    return cv2.distanceTransform(padded, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)[1:-1, 1:-1]
+
+
+def _at(values: np.ndarray, path: np.ndarray) -> np.ndarray:
+    """(N,) float64 values of an (H, W) image at the points of an (N, 2) path within it."""
+    return values[*np.round(path.T[::-1]).astype(np.intp)].astype(np.float64)
+
+
+def _draw(axis: _Axis, width: float, hand: Hand, rng: np.random.Generator) -> np.ndarray:
     """Follow an axis with a wavering hand: (N, 2) float64 points."""
     usual = np.median(axis.room)
-    smooth = gaussian_filter1d(axis.path, max(2.0, usual * _SMOOTHING), axis=0, mode="nearest")
-    wave = max(_SHORTEST_WAVE, usual * _WAVE)
+    smoothing = max(2.0, usual * hand.smoothing)
+    smooth = gaussian_filter1d(axis.path, smoothing, axis=0, mode="nearest")
+    wave = max(_SHORTEST_WAVE, usual * hand.wave)
     # Smoothed white noise has the variance 1 / (2 sqrt(pi) wave).
-    amplitude = float(usual) * _JITTER * sqrt(2 * sqrt(pi) * wave)
+    amplitude = float(usual) * hand.jitter * sqrt(2 * sqrt(pi) * wave)
     noise = amplitude * gaussian_filter1d(rng.standard_normal(len(smooth)), wave, mode="wrap")
     along = gaussian_filter1d(axis.path, wave, axis=0, order=1, mode="nearest")
     across = along[:, ::-1] * (1, -1) / np.maximum(np.linalg.norm(along, axis=1), 1e-9)[:, None]
     stray = smooth + noise[:, None] * across - axis.path
     # Room changes by at most 1 px per px: who strays less than this stays inside.
-    may_stray = np.maximum(axis.room - width / 2 - 1.5, 0)
+    may_stray = np.maximum(axis.room - width / 2 - hand.margin, 0)
     stray *= np.minimum(1, may_stray / np.maximum(np.linalg.norm(stray, axis=1), 1e-9))[:, None]
     return _simplify(axis.path + stray)
 

@@ -29,6 +29,7 @@ from cdsp.scribbles.strokes import (
     read_header,
     read_strokes,
 )
+from cdsp.scribbles.styles import STYLES
 
 CLASSES = ("background", "aeroplane", "cat", "tvmonitor")
 BAR = np.array([[4, 9], [20, 9]])
@@ -252,7 +253,9 @@ def scenes(tmp_path_factory):
     drawn = []
     for index, image_id in enumerate(dataset.splits["train"]):
         rng = np.random.default_rng(index)
-        strokes = simulate_strokes(dataset.mask(image_id), rng, width=3.0, coverage=0.05)
+        strokes = simulate_strokes(
+            dataset.mask(image_id), rng, STYLES["medial_axis"], width=3.0, coverage=0.05
+        )
         drawn.append(ImageStrokes(image_id, size, size, strokes))
     return dataset, drawn, root
 

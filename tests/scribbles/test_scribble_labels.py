@@ -72,15 +72,21 @@ def test_simulated_strokes_follow_the_training_masks(tiny_data, tmp_path):
     assert header["dataset"] == dataset.digest
     assert header["classes"] == list(dataset.classes)
     assert header["simulated"]["coverage"] == 0.05
+    assert header["simulated"]["style"] == "medial_axis"
 
 
 def test_strokes_of_an_image_depend_on_its_name_and_the_seed_alone(tiny_data, tmp_path):
     dataset = tiny_data.dataset
     ids = dataset.splits["train"]
     fewer = type(dataset)(**{**vars(dataset), "splits": {"train": ids[2:4], "val": ()}})
-    simulate_scribbles(fewer, tmp_path / "fewer.jsonl", coverage=0.05, seed=0)
-    simulate_scribbles(dataset, tmp_path / "again.jsonl", coverage=0.05, seed=0)
-    simulate_scribbles(dataset, tmp_path / "other.jsonl", coverage=0.05, seed=1)
+    settings = {"style": "medial_axis", "coverage": 0.05}
+    simulate_scribbles(fewer, tmp_path / "fewer.jsonl", **settings, seed=0)
+    simulate_scribbles(
+        dataset, tmp_path / "again.jsonl", style="medial_axis", coverage=0.05, seed=0
+    )
+    simulate_scribbles(
+        dataset, tmp_path / "other.jsonl", style="medial_axis", coverage=0.05, seed=1
+    )
     lines = tiny_data.strokes.read_text().splitlines()
     assert (tmp_path / "fewer.jsonl").read_text().splitlines()[1:3] == lines[3:5]
     assert (tmp_path / "again.jsonl").read_bytes() == tiny_data.strokes.read_bytes()

@@ -2,13 +2,11 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from cdsp.scribbles.simulate import (
-    longest_skeleton_path,
-    simulate_strokes,
-    stroke_width,
-    strokes_from_label,
-)
+from cdsp.scribbles.simulate import simulate_strokes, stroke_width, strokes_from_label
 from cdsp.scribbles.strokes import Stroke, arc_length, rasterise
+from cdsp.scribbles.styles import STYLES
+
+MEDIAL_AXIS = STYLES["medial_axis"]
 
 
 def scene(seed, height=240, width=320):
@@ -43,7 +41,7 @@ def same(strokes, others):
 @pytest.mark.parametrize("seed", range(12))
 def test_every_class_is_stroked_and_hardly_a_pixel_is_wrong(seed):
     mask = scene(seed)
-    strokes = simulate_strokes(mask, np.random.default_rng(seed), width=3)
+    strokes = simulate_strokes(mask, np.random.default_rng(seed), MEDIAL_AXIS, width=3)
     assert {stroke.class_id for stroke in strokes} == set(np.unique(mask).tolist()) - {255}
     label = rasterise(strokes, *mask.shape)
     drawn = label != 255
@@ -54,7 +52,7 @@ def test_every_class_is_stroked_and_hardly_a_pixel_is_wrong(seed):
 @pytest.mark.parametrize("seed", range(6))
 def test_strokes_stay_in_their_component_where_it_is_thick_enough(seed):
     mask = scene(seed)
-    for stroke in simulate_strokes(mask, np.random.default_rng(seed), width=3):
+    for stroke in simulate_strokes(mask, np.random.default_rng(seed), MEDIAL_AXIS, width=3):
         components, _ = ndimage.label(mask == stroke.class_id, np.ones((3, 3)))
         drawn = rasterise([stroke], *mask.shape) != 255
         home = np.bincount(components[drawn]).argmax()
@@ -69,7 +67,9 @@ def test_strokes_never_leave_a_thick_object_or_its_surroundings():
     y, x = np.mgrid[:200, :300]
     mask = np.where((x - 150) ** 2 / 90**2 + (y - 100) ** 2 / 60**2 < 1, 8, 0).astype(np.uint8)
     for seed in range(25):
-        label = rasterise(simulate_strokes(mask, np.random.default_rng(seed), width=3), 200, 300)
+        label = rasterise(
+            simulate_strokes(mask, np.random.default_rng(seed), MEDIAL_AXIS, width=3), 200, 300
+        )
         drawn = label != 255
         np.testing.assert_array_equal(label[drawn], mask[drawn])
 
@@ -79,7 +79,9 @@ def test_coverage_is_what_was_asked_for_where_there_is_room(coverage):
     covered = []
     for seed in range(10):
         mask = scene(seed)
-        strokes = simulate_strokes(mask, np.random.default_rng(0), width=3, coverage=coverage)
+        strokes = simulate_strokes(
+            mask, np.random.default_rng(0), MEDIAL_AXIS, width=3, coverage=coverage
+        )
         covered.append((rasterise(strokes, *mask.shape) != 255).mean())
     assert np.mean(covered) == pytest.approx(coverage, rel=0.2)
 
@@ -88,13 +90,15 @@ def test_background_first_one_to_three_or_none():
     orders = set()
     for seed in range(8):
         mask = scene(3)
-        strokes = simulate_strokes(mask, np.random.default_rng(seed), width=3)
+        strokes = simulate_strokes(mask, np.random.default_rng(seed), MEDIAL_AXIS, width=3)
         classes = [stroke.class_id for stroke in strokes]
         num_background = classes.count(0)
         assert 1 <= num_background <= 3
         assert classes[:num_background] == [0] * num_background
         orders.add(tuple(classes[num_background:]))
-        without = simulate_strokes(mask, np.random.default_rng(seed), width=3, background=False)
+        without = simulate_strokes(
+            mask, np.random.default_rng(seed), MEDIAL_AXIS, width=3, background=False
+        )
         assert {s.class_id for s in without} == set(classes) - {0}
     assert len(orders) > 1
 
@@ -105,7 +109,9 @@ def test_each_component_that_is_not_tiny_gets_a_stroke_and_tiny_ones_none():
     for y, x in boxes:
         mask[y : y + 15, x : x + 30] = 6
     mask[5:7, 190:192] = 6
-    strokes = simulate_strokes(mask, np.random.default_rng(0), width=2, background=False)
+    strokes = simulate_strokes(
+        mask, np.random.default_rng(0), MEDIAL_AXIS, width=2, background=False
+    )
     found = sorted(
         next(i for i, (y, x) in enumerate(boxes) if y <= py < y + 15 and x <= px < x + 30)
         for px, py in (stroke.points[0] for stroke in strokes)
@@ -118,7 +124,7 @@ def test_slivers_are_stroked_only_where_a_class_has_nothing_better():
     mask[:, :190] = 6
     mask[:2, :180] = 0
     mask[50, 20:170] = 9
-    strokes = simulate_strokes(mask, np.random.default_rng(0), width=3)
+    strokes = simulate_strokes(mask, np.random.default_rng(0), MEDIAL_AXIS, width=3)
     assert {stroke.class_id for stroke in strokes} == {0, 6, 9}
     assert all((s.points[:, 0] > 189).all() for s in strokes if s.class_id == 0)
 
@@ -126,7 +132,9 @@ def test_slivers_are_stroked_only_where_a_class_has_nothing_better():
 def test_a_stroke_runs_along_its_object():
     mask = np.zeros((120, 300), np.uint8)
     mask[50:70, 20:280] = 4
-    (stroke,) = simulate_strokes(mask, np.random.default_rng(5), width=3, background=False)
+    (stroke,) = simulate_strokes(
+        mask, np.random.default_rng(5), MEDIAL_AXIS, width=3, background=False
+    )
     assert np.ptp(stroke.points[:, 0]) > 200
     assert abs(stroke.points[:, 1] - 59.5).max() < 8
     assert 200 < arc_length(stroke.points) < 400
@@ -134,22 +142,29 @@ def test_a_stroke_runs_along_its_object():
 
 def test_same_seed_same_strokes_other_seed_other_strokes():
     mask = scene(1)
-    strokes = simulate_strokes(mask, np.random.default_rng([4, 2]), width=3)
-    assert same(strokes, simulate_strokes(mask.copy(), np.random.default_rng([4, 2]), width=3))
-    assert not same(strokes, simulate_strokes(mask, np.random.default_rng([4, 3]), width=3))
+    strokes = simulate_strokes(mask, np.random.default_rng([4, 2]), MEDIAL_AXIS, width=3)
+    assert same(
+        strokes, simulate_strokes(mask.copy(), np.random.default_rng([4, 2]), MEDIAL_AXIS, width=3)
+    )
+    assert not same(
+        strokes, simulate_strokes(mask, np.random.default_rng([4, 3]), MEDIAL_AXIS, width=3)
+    )
 
 
 def test_tiny_masks():
     rng = np.random.default_rng(0)
     for value in (0, 1, 254):
-        (stroke,) = simulate_strokes(np.full((1, 1), value, np.uint8), rng, width=1)
+        (stroke,) = simulate_strokes(np.full((1, 1), value, np.uint8), rng, MEDIAL_AXIS, width=1)
         assert stroke.class_id == value
         assert stroke.points.tolist() == [[0, 0]]
-    assert simulate_strokes(np.full((1, 1), 255, np.uint8), rng, width=1) == ()
-    assert simulate_strokes(np.full((50, 60), 255, np.uint8), rng, width=3) == ()
-    assert simulate_strokes(np.zeros((5, 5), np.uint8), rng, width=1, background=False) == ()
+    assert simulate_strokes(np.full((1, 1), 255, np.uint8), rng, MEDIAL_AXIS, width=1) == ()
+    assert simulate_strokes(np.full((50, 60), 255, np.uint8), rng, MEDIAL_AXIS, width=3) == ()
+    assert (
+        simulate_strokes(np.zeros((5, 5), np.uint8), rng, MEDIAL_AXIS, width=1, background=False)
+        == ()
+    )
     for shape in [(1, 40), (40, 1), (2, 2), (2, 3), (3, 3), (97, 97)]:
-        strokes = simulate_strokes(np.zeros(shape, np.uint8), rng, width=1)
+        strokes = simulate_strokes(np.zeros(shape, np.uint8), rng, MEDIAL_AXIS, width=1)
         assert {stroke.class_id for stroke in strokes} == {0}
         label = rasterise(strokes, *shape)
         assert (label == 0).any()
@@ -158,7 +173,7 @@ def test_tiny_masks():
 def test_one_pixel_objects_are_dotted():
     mask = np.zeros((40, 50), np.uint8)
     mask[7, 9], mask[0, 49], mask[30, 20:22] = 3, 5, 8
-    strokes = simulate_strokes(mask, np.random.default_rng(0), width=1)
+    strokes = simulate_strokes(mask, np.random.default_rng(0), MEDIAL_AXIS, width=1)
     points = {stroke.class_id: stroke.points for stroke in strokes}
     assert points[3].tolist() == [[9, 7]]
     assert points[5].tolist() == [[49, 0]]
@@ -168,7 +183,7 @@ def test_one_pixel_objects_are_dotted():
 
 def test_noise_is_survived():
     mask = np.random.default_rng(0).choice(np.array([0, 1, 7, 255], np.uint8), (60, 70))
-    strokes = simulate_strokes(mask, np.random.default_rng(0), width=1)
+    strokes = simulate_strokes(mask, np.random.default_rng(0), MEDIAL_AXIS, width=1)
     assert {stroke.class_id for stroke in strokes} == {0, 1, 7}
 
 
@@ -178,60 +193,6 @@ def test_noise_is_survived():
 )
 def test_stroke_width(shape, expected):
     assert stroke_width(*shape) == pytest.approx(expected)
-
-
-def brute_force_longest_path(skeleton):
-    """The greatest distance, in steps between 8-neighbours, between two pixels of a skeleton."""
-    pixels = list(zip(*np.nonzero(skeleton), strict=True))
-    best = 0
-    for start in pixels:
-        steps, frontier = {start: 0}, [start]
-        while frontier:
-            y, x = frontier.pop(0)
-            for pixel in pixels:
-                if pixel not in steps and max(abs(pixel[0] - y), abs(pixel[1] - x)) == 1:
-                    steps[pixel] = steps[y, x] + 1
-                    frontier.append(pixel)
-        best = max(best, *steps.values())
-    return best
-
-
-def test_the_longest_path_of_a_branching_line():
-    lines = np.zeros((30, 40), bool)
-    lines[15, 3:35] = True
-    lines[4:15, 20] = True
-    lines[16:20, 10] = True
-    path = longest_skeleton_path(lines)
-    assert len(path) - 1 == brute_force_longest_path(lines) == 31
-    assert sorted(path[[0, -1], 0]) == [3, 34]
-    assert (path[:, 1] == 15).all()
-
-
-def test_the_path_is_ordered_and_inside():
-    region = scene(2) == 0
-    components, _ = ndimage.label(region, np.ones((3, 3)))
-    region = components == np.bincount(components[region]).argmax()
-    path = longest_skeleton_path(region)
-    assert path.dtype == np.float64
-    assert abs(np.diff(path, axis=0)).max() == 1
-    assert len(np.unique(path, axis=0)) == len(path)
-    x, y = path.astype(int).T
-    assert region[y, x].all()
-
-
-def test_the_path_goes_all_the_way_round_a_ring():
-    y, x = np.mgrid[:81, :81]
-    radius = np.hypot(x - 40, y - 40)
-    path = longest_skeleton_path((radius > 28) & (radius < 32))
-    assert arc_length(path) > 0.95 * 2 * np.pi * 30
-
-
-def test_paths_of_points_and_of_nothing():
-    point = np.zeros((5, 6), bool)
-    point[2, 3] = True
-    assert longest_skeleton_path(point).tolist() == [[3, 2]]
-    with pytest.raises(ValueError, match="no pixel"):
-        longest_skeleton_path(np.zeros((5, 6), bool))
 
 
 SEPARATED = (

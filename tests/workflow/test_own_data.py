@@ -18,6 +18,7 @@ from cdsp.io.store import LabelStore
 from cdsp.scribbles.scribble_labels import read_image_classes
 from cdsp.scribbles.simulate import simulate_strokes
 from cdsp.scribbles.strokes import rasterise
+from cdsp.scribbles.styles import STYLES
 
 pytest.importorskip("snakemake")
 
@@ -68,7 +69,8 @@ def draw_annotations(folder, write_labelme):
         photograph = folder / "JPEGImages" / f"{name}.png"
         photograph.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(image).save(photograph)
-        strokes = simulate_strokes(mask, np.random.default_rng(index), width=3, coverage=0.05)
+        rng = np.random.default_rng(index)
+        strokes = simulate_strokes(mask, rng, STYLES["medial_axis"], width=3, coverage=0.05)
         class_id = int(mask[(mask != 0) & (mask != IGNORE)][0])
         y, x = np.nonzero(mask == class_id)
         corners = [[int(x.min()), int(y.min())], [int(x.max()) + 1, int(y.max()) + 1]]
