@@ -14,10 +14,28 @@ from typing import get_args
 import torch
 from torch import Tensor, nn
 
-from cdsp.networks.backbones import build_backbone, convolution_block, initialise_head, resize
-from cdsp.networks.interface import NetworkOutput, SegmentorName
+from cdsp.networks.backbones import (
+    MobileNetV2Backbone,
+    ResNetBackbone,
+    build_backbone,
+    convolution_block,
+    initialise_head,
+    resize,
+)
+from cdsp.networks.interface import FeatureName, NetworkOutput, SegmentorName
 
 SEGMENTORS: tuple[str, ...] = get_args(SegmentorName)
+
+
+def name_channels(
+    backbone: ResNetBackbone | MobileNetV2Backbone, decoder_channels: int
+) -> dict[FeatureName, int]:
+    """Channels of each feature of a network's output."""
+    return {
+        "low_level": backbone.low_level_channels,
+        "backbone": backbone.feature_channels,
+        "decoder": decoder_channels,
+    }
 
 
 class AtrousSpatialPyramidPooling(nn.Module):
@@ -38,8 +56,12 @@ class AtrousSpatialPyramidPooling(nn.Module):
 
     def forward(self, feature: Tensor) -> Tensor:
         """(B, C, h, w) → (B, out_channels, h, w)."""
+        return self.project(self.branch_features(feature))
+
+    def branch_features(self, feature: Tensor) -> Tensor:
+        """(B, C, h, w) → (B, out_channels × branches, h, w), what the projection reads."""
         pooled = self.pooling(feature).expand(-1, -1, *feature.shape[-2:])
-        return self.project(torch.cat([b(feature) for b in self.branches] + [pooled], dim=1))
+        return torch.cat([branch(feature) for branch in self.branches] + [pooled], dim=1)
 
 
 class DeepLabV3Plus(nn.Module):
@@ -63,13 +85,17 @@ class DeepLabV3Plus(nn.Module):
         )
         for head in (self.aspp, self.low_level, self.decoder):
             initialise_head(head)
+        self.feature_channels = name_channels(self.backbone, decoder_channels)
 
     def forward(self, images: Tensor) -> NetworkOutput:
         """(B, 3, H, W) normalised images → `NetworkOutput`."""
         low_level, feature = self.backbone(images)
         context = resize(self.aspp(feature), low_level.shape[-2:])
-        logits = self.decoder(torch.cat([context, self.low_level(low_level)], dim=1))
-        return NetworkOutput(resize(logits, images.shape[-2:]), feature)
+        first, second, dropout, classify = self.decoder
+        decoded = second(first(torch.cat([context, self.low_level(low_level)], dim=1)))
+        logits = resize(classify(dropout(decoded)), images.shape[-2:])
+        features = {"low_level": low_level, "backbone": feature, "decoder": decoded}
+        return NetworkOutput(logits, features)
 
 
 class DeepLabV2(nn.Module):
@@ -89,12 +115,14 @@ class DeepLabV2(nn.Module):
             nn.init.normal_(convolution.weight, std=0.01)
             nn.init.zeros_(convolution.bias)  # type: ignore[arg-type]
             self.head.append(convolution)
+        self.feature_channels = name_channels(self.backbone, self.backbone.feature_channels)
 
     def forward(self, images: Tensor) -> NetworkOutput:
         """(B, 3, H, W) normalised images → `NetworkOutput`."""
-        feature = self.backbone(images).feature
+        low_level, feature = self.backbone(images)
         logits = torch.stack([convolution(feature) for convolution in self.head]).sum(dim=0)
-        return NetworkOutput(resize(logits, images.shape[-2:]), feature)
+        features = {"low_level": low_level, "backbone": feature, "decoder": feature}
+        return NetworkOutput(resize(logits, images.shape[-2:]), features)
 
 
 class DeepLabV2ASPP21(nn.Module):
@@ -113,11 +141,15 @@ class DeepLabV2ASPP21(nn.Module):
         rates = tuple(rate * 16 // output_stride for rate in (6, 12, 18))
         self.aspp = AtrousSpatialPyramidPooling(self.backbone.feature_channels, num_classes, rates)
         initialise_head(self.aspp)
+        self.feature_channels = name_channels(self.backbone, num_classes * (len(rates) + 2))
 
     def forward(self, images: Tensor) -> NetworkOutput:
         """(B, 3, H, W) normalised images → `NetworkOutput`."""
-        feature = self.backbone(images).feature
-        return NetworkOutput(resize(self.aspp(feature), images.shape[-2:]), feature)
+        low_level, feature = self.backbone(images)
+        branches = self.aspp.branch_features(feature)
+        logits = resize(self.aspp.project(branches), images.shape[-2:])
+        features = {"low_level": low_level, "backbone": feature, "decoder": branches}
+        return NetworkOutput(logits, features)
 
 
 def build_segmentor(

@@ -71,8 +71,9 @@ def test_a_network_comes_back_as_it_was(tmp_path, kind):
     checkpoint.network.eval()
     with torch.inference_mode():
         wanted, found = checkpoint.network(images), again.network(images)
-    for one, other in zip(wanted, found, strict=True):
-        assert torch.equal(one, other)
+    if kind == "segmentor":
+        wanted, found = wanted.logits, found.logits
+    assert torch.equal(wanted, found)
 
 
 def test_equal_networks_give_equal_bytes(tmp_path, segmentor):

@@ -18,10 +18,13 @@ def test_every_network_answers_at_the_images_size_and_trains_every_parameter(
     network = build_segmentor(segmentor, backbone, output_stride, NUM_CLASSES, decoder_channels=8)
     network.train()
     # Three images: the norm after image pooling sees one value of each.
-    logits, feature = network(torch.randn(3, 3, 33, 25))
+    logits, features = network(torch.randn(3, 3, 33, 25))
     assert logits.shape == (3, NUM_CLASSES, 33, 25)
     height, width = -(-33 // output_stride), -(-25 // output_stride)
-    assert feature.shape == (3, network.backbone.feature_channels, height, width)
+    assert set(features) == set(network.feature_channels) == {"low_level", "backbone", "decoder"}
+    for name, feature in features.items():
+        assert feature.shape[:2] == (3, network.feature_channels[name])
+    assert features["backbone"].shape[2:] == (height, width)
     (logits * torch.randn_like(logits)).sum().backward()
     for name, parameter in network.named_parameters():
         assert parameter.grad is not None, name
@@ -34,10 +37,10 @@ def test_the_feature_is_the_backbones_last_and_the_logits_come_from_it(segmentor
     torch.manual_seed(0)
     network = build_segmentor(segmentor, "resnet18", 16, NUM_CLASSES, decoder_channels=8).eval()
     images = torch.randn(1, 3, 33, 33)
-    logits, feature = network(images)
-    assert torch.equal(feature, network.backbone(images).feature)
-    (gradient,) = torch.autograd.grad(logits.square().sum(), feature)
-    assert gradient.any()
+    logits, features = network(images)
+    assert torch.equal(features["backbone"], network.backbone(images).feature)
+    gradients = torch.autograd.grad(logits.square().sum(), list(features.values()))
+    assert all(gradient.any() for gradient in gradients)
 
 
 @pytest.mark.parametrize(
@@ -68,7 +71,8 @@ def test_heads_have_the_published_rates(segmentor, output_stride, rates):
 def test_deeplabv2_is_the_sum_of_its_dilated_convolutions():
     torch.manual_seed(0)
     network = build_segmentor("deeplabv2", "resnet18", 16, NUM_CLASSES).eval()
-    logits, feature = network(torch.randn(1, 3, 33, 33))
+    logits, features = network(torch.randn(1, 3, 33, 33))
+    feature = features["backbone"]
     summed = sum(
         nn.functional.conv2d(feature, layer.weight, layer.bias, padding=rate, dilation=rate)
         for layer, rate in zip(network.head, (3, 6, 9, 12), strict=True)  # type: ignore[arg-type]

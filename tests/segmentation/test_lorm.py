@@ -39,7 +39,7 @@ class Case(NamedTuple):
 
     def output(self, feature: Tensor | None = None) -> NetworkOutput:
         feature = self.feature if feature is None else feature
-        return NetworkOutput(torch.zeros(len(feature), 2, 1, 1), feature)
+        return NetworkOutput(torch.zeros(len(feature), 2, 1, 1), {"backbone": feature})
 
 
 def draw_case(seed: int = 0, relu: bool = False) -> Case:

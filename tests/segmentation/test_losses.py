@@ -53,7 +53,7 @@ def make_term(name: str, **options: float):
 
 
 def output_of(logits: torch.Tensor) -> NetworkOutput:
-    return NetworkOutput(logits, torch.zeros(BATCH, 2, 1, 1))
+    return NetworkOutput(logits, {"backbone": torch.zeros(BATCH, 2, 1, 1)})
 
 
 def probabilities(logits: torch.Tensor, b: int, y: int, x: int) -> list[float]:

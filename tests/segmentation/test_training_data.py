@@ -198,7 +198,7 @@ def term_and_gradients(name: str, method: Method, batch: dict[str, torch.Tensor]
     small = valid[:, None, ::STRIDE, ::STRIDE]
     logits += noise * (valid[:, None] == 0) * torch.randn(logits.shape, generator=rng)
     feature += noise * (small == 0) * torch.randn(feature.shape, generator=rng)
-    output = NetworkOutput(logits.requires_grad_(), feature.requires_grad_())
+    output = NetworkOutput(logits.requires_grad_(), {"backbone": feature.requires_grad_()})
     torch.manual_seed(0)
     loss = LOSS_TERMS[name](method.terms[name], 5)(output, batch)
     loss.backward()
