@@ -27,7 +27,8 @@ from cdsp.evaluation.settings import EvaluationSettings
 from cdsp.io.store import LabelStore, write_store
 from cdsp.metrics import confusion_matrix
 from cdsp.networks import predictor
-from cdsp.networks.deeplab import build_segmentor
+from cdsp.networks.heads import SegmentationNetwork, build_network
+from cdsp.networks.settings import NetworkSettings
 from cdsp.pseudo_labels.random_walk import build_graph, random_walk
 from cdsp.training import runtime
 from cdsp.training.augmentation import augment_image, augment_map, draw_augmentation
@@ -110,9 +111,14 @@ def spread_strokes(image: np.ndarray, label: np.ndarray) -> None:
     compare("spread strokes", ours, on_pixels, "scikit-image's walker on pixels")
 
 
+def small_network() -> SegmentationNetwork:
+    settings = NetworkSettings(backbone="mobilenet_v2", head_options={"decoder_channels": 64})
+    return build_network(settings, num_classes=21)
+
+
 def training_step() -> None:
     images = torch.randn(4, 3, 193, 193)
-    networks = [build_segmentor("deeplabv3plus", "mobilenet_v2", 16, 21, 64) for _ in range(2)]
+    networks = [small_network() for _ in range(2)]
     networks[0].to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def step(network: torch.nn.Module, memory_format: torch.memory_format) -> None:
@@ -127,7 +133,7 @@ def training_step() -> None:
 
 
 def evaluation(image: np.ndarray, label: np.ndarray) -> None:
-    network = build_segmentor("deeplabv3plus", "mobilenet_v2", 16, 21, 64).eval()
+    network = small_network().eval()
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     settings = EvaluationSettings(scales=(1.0,), long_side=500, window=225, stride=150)
     device = torch.device("cpu")

@@ -9,8 +9,9 @@ from hypothesis import settings
 from cdsp.dataset.prepare import make_shapes
 from cdsp.dataset.voc_layout import Dataset
 from cdsp.io.store import write_store
-from cdsp.networks.checkpoint import NetworkCheckpoint, write_network
-from cdsp.networks.deeplab import build_segmentor
+from cdsp.networks.checkpoint import NetworkCheckpoint, segmentor_arguments, write_network
+from cdsp.networks.heads import build_network
+from cdsp.networks.settings import NetworkSettings
 from cdsp.scribbles.degrade import Degradation
 from cdsp.scribbles.scribble_labels import degrade_scribbles, simulate_scribbles
 
@@ -74,23 +75,19 @@ def tiny_data(tmp_path_factory):
 def tiny_weights(tiny_data, tmp_path_factory):
     """The file of an untrained network of the tiny data set, which predicts several classes."""
     torch.manual_seed(0)
-    arguments = {
-        "segmentor": "deeplabv2",
-        "backbone": "resnet18",
-        "output_stride": 16,
-        "num_classes": len(tiny_data.dataset.classes),
-    }
+    network = NetworkSettings(head="deeplabv2", backbone="resnet18", output_stride=16)
+    num_classes = len(tiny_data.dataset.classes)
     path = tmp_path_factory.mktemp("tiny_weights") / "weights.pt"
     write_network(
         path,
         NetworkCheckpoint(
             kind="segmentor",
-            arguments=arguments,
+            arguments=segmentor_arguments(network, num_classes),
             classes=tiny_data.dataset.classes,
             colours={},
             name={"dataset": "tiny", "method": "scribble_only", "seed": 0},
             settings={"epochs": 0},
-            network=build_segmentor(**arguments),
+            network=build_network(network, num_classes),
         ),
     )
     return path

@@ -7,16 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 
-from cdsp.io.files import atomic_path
-from cdsp.networks.backbones import describe_mismatch, read_checkpoint
 from cdsp.networks.classifier import Classifier
-from cdsp.networks.deeplab import build_segmentor
+from cdsp.networks.heads import build_network
+from cdsp.networks.settings import NetworkSettings
+from cdsp.networks.tensor_files import describe_mismatch, read_tensors, save_tensors
+from cdsp.settings import parse_settings, settings_dict
 
 FORMAT = "cdsp-network"
-VERSION = 2
+VERSION = 3
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class NetworkCheckpoint:
 
     Attributes:
         kind: "segmentor" or "classifier".
-        arguments: the arguments of `build_segmentor` or `Classifier`.
+        arguments: what builds it: see `segmentor_arguments`, or the arguments of `Classifier`.
         classes: names of all classes; the first is the background.
         colours: class → (red, green, blue), where it is not VOC's.
         name: what the network is: its method, data set, seed and whatever else tells it apart.
@@ -54,6 +54,11 @@ class NetworkCheckpoint:
             )
 
 
+def segmentor_arguments(settings: NetworkSettings, num_classes: int) -> dict[str, Any]:
+    """The arguments that a segmentation network is kept with."""
+    return {"network": settings_dict(settings), "num_classes": num_classes}
+
+
 def write_network(path: Path, checkpoint: NetworkCheckpoint) -> None:
     """Write a network atomically; equal networks give equal files, byte for byte."""
     description = {
@@ -74,16 +79,6 @@ def write_network(path: Path, checkpoint: NetworkCheckpoint) -> None:
     save_tensors(path, value)
 
 
-def save_tensors(path: Path, value: dict[str, Any]) -> None:
-    """`torch.save`, atomically."""
-    with atomic_path(path) as temporary, temporary.open("wb") as file:
-        try:
-            torch.save(value, file)  # to an open file: the temporary name must not enter the bytes
-        except RuntimeError as error:  # what torch makes of a full disk
-            reason = str(error).splitlines()[0]
-            raise OSError(f"{path}: cannot be written ({reason}); is the disk full?") from error
-
-
 def read_network(path: Path, kind: str) -> NetworkCheckpoint:
     """Read a network of the given kind.
 
@@ -91,7 +86,7 @@ def read_network(path: Path, kind: str) -> NetworkCheckpoint:
         ValueError: missing, truncated, of another kind or version, or with tensors of another
             network.
     """
-    value = read_checkpoint(path)
+    value = read_tensors(path)
     found = (value.get("format"), value.get("version"))
     if found != (FORMAT, VERSION):
         raise ValueError(
@@ -100,8 +95,12 @@ def read_network(path: Path, kind: str) -> NetworkCheckpoint:
         )
     if value["kind"] != kind:
         raise ValueError(f"{path}: expected a {kind}, found a {value['kind']}")
-    build = {"segmentor": build_segmentor, "classifier": Classifier}[kind]
-    network = build(**value["arguments"])
+    arguments = value["arguments"]
+    if kind == "classifier":
+        network: nn.Module = Classifier(**arguments)
+    else:
+        settings = parse_settings(NetworkSettings, arguments["network"], f"{path}: network")
+        network = build_network(settings, arguments["num_classes"])
     problems = describe_mismatch(network.state_dict(), value["state"])
     if problems:
         raise ValueError(f"{path}: its tensors are not those of its network: {problems}")
@@ -109,7 +108,7 @@ def read_network(path: Path, kind: str) -> NetworkCheckpoint:
     network.eval()
     return NetworkCheckpoint(
         kind=kind,
-        arguments=value["arguments"],
+        arguments=arguments,
         classes=tuple(value["classes"]),
         colours={name: tuple(colour) for name, colour in value["colours"].items()},
         name=value["name"],

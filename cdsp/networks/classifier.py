@@ -21,8 +21,8 @@ class Classifier(nn.Module):
         """Build it with random weights.
 
         Args:
-            backbone: one of `cdsp.networks.backbones.BACKBONES`.
-            output_stride: 8 or 16.
+            backbone: one of `cdsp.networks.settings.BACKBONES`.
+            output_stride: one that the backbone has.
             num_classes: object classes, background NOT included.
             background: whether the head has a channel for the background, before the others.
         """
@@ -30,7 +30,7 @@ class Classifier(nn.Module):
         self.background = background
         self.backbone = build_backbone(backbone, output_stride)
         channels = num_classes + background
-        self.head = nn.Conv2d(self.backbone.feature_channels, channels, 1, bias=False)
+        self.head = nn.Conv2d(self.backbone.channels["backbone"], channels, 1, bias=False)
         nn.init.normal_(self.head.weight, std=0.01)
 
     def forward(self, images: Tensor) -> Tensor:

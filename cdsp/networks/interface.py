@@ -1,18 +1,10 @@
-"""What networks are called and what they return, for all who build none.
-
-Settings, losses and with them every light command need no more; the networks themselves load
-torchvision, which takes as long as the whole of many a job.
-"""
+"""What segmentation networks return, for loss terms and all others who build none."""
 
 from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
 from torch import Tensor
-
-BackboneName = Literal["resnet18", "resnet34", "resnet50", "resnet101", "mobilenet_v2"]
-SegmentorName = Literal["deeplabv3plus", "deeplabv2", "deeplabv2_aspp21"]
-
 
 FeatureName = Literal["low_level", "backbone", "decoder"]
 """The features that every segmentation network offers to loss terms."""

@@ -10,12 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from cdsp.evaluation.settings import EvaluationSettings
-from cdsp.networks.backbones import resize
+from cdsp.networks.heads import SegmentationNetwork
 from cdsp.training.augmentation import normalise
 
 WINDOWS_PER_BATCH = 4
-ALIGNMENT = 16
-"""Images are padded to sides of 16k+1 pixels, at which features and pixels align exactly."""
 
 
 def window_positions(length: int, window: int, stride: int) -> list[int]:
@@ -25,12 +23,16 @@ def window_positions(length: int, window: int, stride: int) -> list[int]:
 
 
 def predict_probabilities(
-    network: nn.Module, image: np.ndarray, settings: EvaluationSettings, device: torch.device
+    network: SegmentationNetwork,
+    image: np.ndarray,
+    settings: EvaluationSettings,
+    device: torch.device,
 ) -> Tensor:
     """Class probabilities of an image, averaged over windows and then over scales.
 
     Args:
-        network: a segmentation network in evaluation mode, on ``device``.
+        network: in evaluation mode, on ``device``. Where whole images are predicted, they are
+            padded to the sides at which its features and pixels align.
         image: (H, W, 3) uint8 RGB.
         settings: the protocol.
         device: where to compute.
@@ -50,18 +52,20 @@ def predict_probabilities(
             probability = _predict_one_scale(network, torch.from_numpy(view).to(device), settings)
             if flipped:
                 probability = probability.flip(-1)
-            probability = resize(probability[None], (height, width))[0]
+            probability = network.backbone.resize(probability[None], (height, width))[0]
             total = probability if total is None else total + probability
     assert total is not None
     return total / total.sum(dim=0, keepdim=True)
 
 
 @torch.inference_mode()
-def _predict_one_scale(network: nn.Module, image: Tensor, settings: EvaluationSettings) -> Tensor:
+def _predict_one_scale(
+    network: SegmentationNetwork, image: Tensor, settings: EvaluationSettings
+) -> Tensor:
     """(3, H, W) normalised image → (K, H, W) probabilities, averaged over windows."""
     height, width = image.shape[-2:]
     if settings.window == 0:
-        padded_size = tuple(-(-(side - 1) // ALIGNMENT) * ALIGNMENT + 1 for side in (height, width))
+        padded_size = tuple(network.backbone.valid_side(side) for side in (height, width))
         return _softmax(network, _pad(image, padded_size)[None])[0, :, :height, :width]
 
     window = settings.window
@@ -86,7 +90,7 @@ def _batches(image: Tensor, window: int, stride: int) -> Iterator[list[tuple[int
         yield corners[start : start + WINDOWS_PER_BATCH]
 
 
-def _softmax(network: nn.Module, images: Tensor) -> Tensor:
+def _softmax(network: SegmentationNetwork, images: Tensor) -> Tensor:
     images = images.contiguous(memory_format=torch.channels_last)
     return network(images).logits.float().softmax(dim=1)
 

@@ -17,7 +17,7 @@ import torch
 
 from cdsp.dataset.voc_layout import Dataset
 from cdsp.io.store import write_store
-from cdsp.networks.backbones import resize
+from cdsp.networks.backbones import Backbone
 from cdsp.networks.checkpoint import read_network
 from cdsp.networks.classifier import Classifier
 from cdsp.progress import progress
@@ -28,6 +28,8 @@ from cdsp.training.augmentation import normalise
 
 STAGE_VERSION = 1
 IMAGES_PER_BATCH = 16
+SMALLEST_SIDE = 17
+"""Of a scaled image, pixels."""
 
 
 def size_batches(dataset: Dataset, batch_size: int) -> list[list[str]]:
@@ -43,13 +45,17 @@ def size_batches(dataset: Dataset, batch_size: int) -> list[list[str]]:
 
 
 def scaled_views(
-    images: np.ndarray, scales: tuple[float, ...], device: torch.device
+    backbone: Backbone, images: np.ndarray, scales: tuple[float, ...], device: torch.device
 ) -> Iterator[torch.Tensor]:
-    """A batch of (B, H, W, 3) uint8 images at each scale: (B, 3, h, w) float32, normalised."""
+    """A batch of (B, H, W, 3) uint8 images at each scale: (B, 3, h, w) float32, normalised.
+
+    Their sides are those at which the backbone's features and pixels align.
+    """
     height, width = images.shape[1:3]
     for scale in scales:
-        # Sides of 16k+1, where the maps' corners are the image's.
-        columns, rows = (max(17, round((n * scale - 1) / 16) * 16 + 1) for n in (width, height))
+        columns, rows = (
+            backbone.valid_side(max(SMALLEST_SIDE, side * scale), round) for side in (width, height)
+        )
         scaled = np.stack(
             [cv2.resize(image, (columns, rows), interpolation=cv2.INTER_LINEAR) for image in images]
         )
@@ -79,14 +85,14 @@ def activation_maps(
     """
     height, width = images.shape[1:3]
     totals = [np.zeros((len(ids), height, width), np.float32) for ids in classes]
-    for views in scaled_views(images, settings.scales, device):
+    for views in scaled_views(network.backbone, images, settings.scales, device):
         maps = network.activation_maps(views)
         if settings.flip:
             maps = maps + network.activation_maps(views.flip(-1)).flip(-1)
         for total, of_image, ids in zip(totals, maps, classes, strict=True):
             if ids:
                 chosen = of_image[[class_id - 1 for class_id in ids]]
-                total += resize(chosen[None], (height, width))[0].cpu().numpy()
+                total += network.backbone.resize(chosen[None], (height, width))[0].cpu().numpy()
     for total in totals:
         maximum = total.max(axis=(1, 2), keepdims=True, initial=0)
         np.divide(total, maximum, out=total, where=maximum > 0)
@@ -120,13 +126,13 @@ def pixel_probabilities(
     """
     height, width = images.shape[1:3]
     totals = [np.zeros((1 + len(ids), height, width), np.float32) for ids in classes]
-    for views in scaled_views(images, settings.scales, device):
+    for views in scaled_views(network.backbone, images, settings.scales, device):
         logits = [network.pixel_logits(views)]
         if settings.flip:
             logits.append(network.pixel_logits(views.flip(-1)).flip(-1))
         for of_view in logits:
             for total, of_image, ids in zip(totals, of_view, classes, strict=True):
-                chosen = resize(of_image[[0, *ids]][None], (height, width))[0]
+                chosen = network.backbone.resize(of_image[[0, *ids]][None], (height, width))[0]
                 total += chosen.softmax(dim=0).cpu().numpy()
     number = len(settings.scales) * (1 + settings.flip)
     return [total / number for total in totals]

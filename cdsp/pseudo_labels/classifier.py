@@ -17,9 +17,9 @@ from cdsp.dataset.voc_layout import Dataset
 from cdsp.io.files import write_json
 from cdsp.io.store import LabelStore
 from cdsp.losses.cross_entropy import labelled_cross_entropy
-from cdsp.networks.backbones import freeze_batch_norm, load_backbone_weights, resize
 from cdsp.networks.checkpoint import NetworkCheckpoint, write_network
 from cdsp.networks.classifier import Classifier
+from cdsp.networks.layers import freeze_batch_norm
 from cdsp.progress import progress_options
 from cdsp.pseudo_labels.settings import ClassifierSettings
 from cdsp.settings import settings_dict
@@ -123,7 +123,7 @@ def classifier_loss(
         loss = nn.functional.binary_cross_entropy_with_logits(logits, targets, pos_weight=balance)
     if strokes is None:
         return loss
-    at_pixels = resize(network.head(feature), strokes.shape[-2:])
+    at_pixels = network.backbone.resize(network.head(feature), strokes.shape[-2:])
     return loss + stroke_weight * labelled_cross_entropy(at_pixels, strokes)
 
 
@@ -253,7 +253,7 @@ def train_classifier(
         "background": store is not None,
     }
     network = Classifier(**arguments)
-    load_backbone_weights(network.backbone, settings.backbone, settings.backbone_weights)
+    network.backbone.load_weights(settings.backbone_weights)
     network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     groups = [
         {"params": network.backbone.parameters(), "factor": 1.0},

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import Literal
 
-from cdsp.networks.interface import BackboneName
+from cdsp.networks.settings import BackboneName
 from cdsp.settings import setting
 from cdsp.training.optimizer import OptimizerName
 

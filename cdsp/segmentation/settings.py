@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from cdsp.networks.interface import BackboneName, SegmentorName
+from cdsp.networks.settings import BackboneName, HeadName, NetworkSettings
 from cdsp.settings import setting
 from cdsp.training.optimizer import OptimizerName
 
@@ -14,7 +14,7 @@ from cdsp.training.optimizer import OptimizerName
 class SegmentationSettings:
     """Network, augmentation and optimisation of stage two; the defaults are the paper's Table 1."""
 
-    segmentor: SegmentorName = setting("deeplabv3plus", "head")
+    segmentor: HeadName = setting("deeplabv3plus", "head")
     backbone: BackboneName = setting("resnet101", "network")
     backbone_weights: str = setting(
         "imagenet", "'imagenet', 'none' or the path of a state dict", is_path=True
@@ -61,6 +61,19 @@ class SegmentationSettings:
             raise ValueError(f"scale {list(self.scale)}: expected [smallest, largest]")
 
     @property
+    def network(self) -> NetworkSettings:
+        """The network, without the options that its head does not have."""
+        has_decoder = self.segmentor == "deeplabv3plus"
+        return NetworkSettings(
+            head=self.segmentor,
+            head_options={"decoder_channels": self.decoder_channels} if has_decoder else {},
+            backbone=self.backbone,
+            backbone_weights=self.backbone_weights,
+            output_stride=self.output_stride,
+            frozen_batch_norm=self.frozen_batch_norm,
+        )
+
+    @property
     def stride(self) -> int:
         """The output stride, pixels per feature."""
-        return self.output_stride or (16 if self.segmentor == "deeplabv3plus" else 8)
+        return self.network.stride

@@ -24,15 +24,16 @@ from tqdm import tqdm
 
 from cdsp.io.files import digest, write_json, write_text
 from cdsp.losses import LOSS_TERMS
-from cdsp.networks.backbones import freeze_batch_norm, load_backbone_weights, read_checkpoint
 from cdsp.networks.checkpoint import (
     NetworkCheckpoint,
     read_network,
-    save_tensors,
+    segmentor_arguments,
     write_network,
 )
-from cdsp.networks.deeplab import build_segmentor
+from cdsp.networks.heads import build_network
 from cdsp.networks.interface import NetworkOutput
+from cdsp.networks.layers import freeze_batch_norm
+from cdsp.networks.tensor_files import read_tensors, save_tensors
 from cdsp.progress import progress_options
 from cdsp.segmentation.data import TrainingCrops, TrainingData, count_without_label
 from cdsp.segmentation.method import Method
@@ -112,16 +113,9 @@ class Trainer:
         self.classes, self.colours = data.dataset.classes, data.dataset.colours
         self.seed = seed
         torch.manual_seed(seed)
-        self.arguments = {
-            "segmentor": settings.segmentor,
-            "backbone": settings.backbone,
-            "output_stride": settings.stride,
-            "num_classes": len(self.classes),
-            "decoder_channels": settings.decoder_channels,
-        }
-        self.network = build_segmentor(**self.arguments)
-        load_backbone_weights(self.network.backbone, settings.backbone, settings.backbone_weights)
-        channels = self.network.backbone.feature_channels
+        self.network = build_network(settings.network, len(self.classes))
+        self.network.backbone.load_weights(settings.network.backbone_weights)
+        channels = self.network.feature_channels["backbone"]
         self.terms = nn.ModuleDict(
             {name: LOSS_TERMS[name](options, channels) for name, options in method.terms.items()}
         )
@@ -134,7 +128,10 @@ class Trainer:
         self.parameters = [*self.network.parameters(), *self.terms.parameters()]
         self.optimizer = build_optimizer(
             settings.optimizer,
-            self.parameters,
+            [
+                *self.network.parameter_groups(settings.network),
+                {"params": list(self.terms.parameters()), "factor": 1.0},
+            ],
             learning_rate=settings.learning_rate,
             momentum=settings.momentum,
             weight_decay=settings.weight_decay,
@@ -215,7 +212,7 @@ class Trainer:
                 weights,
                 NetworkCheckpoint(
                     kind="segmentor",
-                    arguments=self.arguments,
+                    arguments=segmentor_arguments(self.settings.network, len(self.classes)),
                     classes=self.classes,
                     colours=self.colours,
                     name=self.name,
@@ -273,7 +270,7 @@ class Trainer:
         num_steps = self.settings.epochs * len(self.sampler)
         rate = self.settings.learning_rate * learning_rate_factor(step, warmup_steps, num_steps)
         for group in self.optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group["factor"]
         batch = {key: value.to(self.device, non_blocking=True) for key, value in batch.items()}
         images = batch.pop("image").to(memory_format=self.memory_format)
         precision = getattr(torch, self.settings.precision)
@@ -309,7 +306,7 @@ class Trainer:
     def _resume(self, path: Path) -> None:
         if not path.is_file():
             return
-        state = read_checkpoint(path)
+        state = read_tensors(path)
         if state.get("identity") != digest(self.identity):
             raise ValueError(f"{path}: the state of another run; delete it to start from scratch")
         self.network.load_state_dict(state["network"])

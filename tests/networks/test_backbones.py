@@ -1,19 +1,51 @@
-import pickle
-from pathlib import Path
-
 import pytest
 import torch
 import torchvision
+from network_contract import BackboneContract
 from torch import Tensor, nn
 
-from cdsp.networks.backbones import (
-    BACKBONES,
-    build_backbone,
-    freeze_batch_norm,
-    load_backbone_weights,
-    read_checkpoint,
-)
+from cdsp.networks.backbones import Backbone, Features, build_backbone
 from cdsp.networks.classifier import Classifier
+from cdsp.networks.layers import freeze_batch_norm
+from cdsp.networks.settings import BACKBONES, backbone_class
+from cdsp.training.augmentation import IMAGENET_MEAN, IMAGENET_STD
+
+
+class TestResNet(BackboneContract):
+    names = ("resnet18", "resnet34", "resnet50", "resnet101")
+
+
+class TestMobileNetV2(BackboneContract):
+    names = ("mobilenet_v2",)
+
+
+class Patches(Backbone):
+    """A backbone of another kind: patches of 14 pixels, their own normalisation, exact sides."""
+
+    output_strides = (14,)
+    mean, std = (0.5, 0.5, 0.5), (0.25, 0.5, 1.0)
+    align_corners, side_step, exact_sides = False, 14, True
+
+    def __init__(self, name: str, output_stride: int) -> None:
+        super().__init__()
+        self.describe(name, output_stride, low_level_channels=3, channels=3, low_level_stride=14)
+
+    def extract(self, images: Tensor) -> Features:
+        patches = nn.functional.avg_pool2d(images, 14)
+        return Features(patches, patches)
+
+
+class TestPatches(BackboneContract):
+    names = ("patches",)
+
+    @classmethod
+    def build(cls, name: str, output_stride: int) -> Backbone:
+        return Patches(name, output_stride)
+
+    @pytest.fixture(scope="class", params=[14])
+    @classmethod
+    def output_stride(cls, request):
+        return request.param
 
 
 def shake_batch_norm(network: nn.Module, seed: int = 0) -> None:
@@ -77,8 +109,8 @@ def test_features_equal_torchvisions_with_the_same_weights(name, output_stride):
     found = backbone(images)
     torch.testing.assert_close(found.low_level, low_level)
     torch.testing.assert_close(found.feature, feature)
-    assert found.low_level.shape == (1, backbone.low_level_channels, 17, 13)
-    assert found.feature.shape[1] == backbone.feature_channels
+    assert found.low_level.shape == (1, backbone.channels["low_level"], 17, 13)
+    assert found.feature.shape[1] == backbone.channels["backbone"]
 
 
 @pytest.mark.parametrize("size", [(65, 129), (64, 50)])
@@ -101,11 +133,11 @@ def test_dilation_keeps_what_striding_would_have_computed(name, size):
 
 
 def test_unknown_names_and_strides_are_refused():
-    with pytest.raises(ValueError, match=r"resnet19.*resnet18"):
+    with pytest.raises(ValueError, match=r"unknown name 'resnet19'; did you mean 'resnet"):
         build_backbone("resnet19", 16)
-    for output_stride in (0, 4, 12, 64):
-        with pytest.raises(ValueError, match=f"output_stride {output_stride}: expected 8 or 16"):
-            build_backbone("resnet18", output_stride)
+    for name in BACKBONES:
+        with pytest.raises(ValueError, match=f"output_stride 12: {name} has 8, 16, 32; set"):
+            build_backbone(name, 12)
 
 
 def test_frozen_batch_norm_keeps_its_statistics_in_training():
@@ -129,7 +161,7 @@ def test_weights_load_from_a_half_precision_file(tmp_path, name, with_head):
     }
     torch.save(state, tmp_path / "weights.pt")
     backbone = build_backbone(name, 16)
-    load_backbone_weights(backbone, name, str(tmp_path / "weights.pt"))
+    backbone.load_weights(str(tmp_path / "weights.pt"))
     for key, value in backbone.state_dict().items():
         assert value.dtype == original.state_dict()[key].dtype
         assert torch.equal(value, state[key].to(value.dtype)), key
@@ -138,7 +170,7 @@ def test_weights_load_from_a_half_precision_file(tmp_path, name, with_head):
 def test_no_weights_leave_the_random_ones():
     backbone = build_backbone("resnet18", 16)
     before = backbone.state_dict()["conv1.weight"].clone()
-    load_backbone_weights(backbone, "resnet18", "none")
+    backbone.load_weights("none")
     assert torch.equal(backbone.state_dict()["conv1.weight"], before)
 
 
@@ -149,66 +181,21 @@ def test_weights_of_another_network_are_refused_by_their_keys(tmp_path):
 
     torch.save(build_backbone("mobilenet_v2", 16).state_dict(), path)
     with pytest.raises(ValueError, match=r"not the weights of resnet18.*conv1\.weight.*features\."):
-        load_backbone_weights(backbone, "resnet18", str(path))
+        backbone.load_weights(str(path))
 
     state = build_backbone("resnet34", 16).state_dict()
     torch.save(state, path)
     with pytest.raises(ValueError, match=r"keys unknown \(layer1\.2\.conv1\.weight"):
-        load_backbone_weights(backbone, "resnet18", str(path))
+        backbone.load_weights(str(path))
 
     state = dict(backbone.state_dict())
     state["conv1.weight"] = torch.zeros(64, 1, 7, 7)
     torch.save(state, path)
     with pytest.raises(ValueError, match=r"conv1\.weight is \(64, 1, 7, 7\) instead of \(64, 3"):
-        load_backbone_weights(backbone, "resnet18", str(path))
+        backbone.load_weights(str(path))
 
     for key, value in backbone.state_dict().items():
         assert torch.equal(value, before[key]), key
-
-
-class Bomb:
-    """An object whose unpickling leaves a file behind."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __reduce__(self):
-        return Path.touch, (self.path,)
-
-
-def test_pickled_objects_are_refused_and_never_executed(tmp_path):
-    path, mark = tmp_path / "weights.pt", tmp_path / "executed"
-    for write in (
-        lambda: path.write_bytes(pickle.dumps({"conv1.weight": Bomb(mark)}, protocol=2)),
-        lambda: path.write_bytes(pickle.dumps(Bomb(mark), protocol=2)),
-        lambda: torch.save({"conv1.weight": Bomb(mark)}, path),
-        lambda: torch.save(nn.Conv2d(1, 1, 1), path),
-    ):
-        write()
-        with pytest.raises(
-            ValueError, match=r"weights\.pt: no weights of cdsp or PyTorch that can be read"
-        ) as caught:
-            read_checkpoint(path)
-        assert "weights_only" not in str(caught.value)
-        assert not mark.exists()
-    pickle.loads(pickle.dumps(Bomb(mark)))
-    assert mark.exists()  # so it would have gone off
-
-
-def test_broken_files_of_weights_are_refused(tmp_path):
-    path = tmp_path / "weights.pt"
-    with pytest.raises(ValueError, match=r"weights\.pt: no such file"):
-        read_checkpoint(path)
-    torch.save({"a": torch.arange(1000.0), "b": {"c": [1, "x"]}}, path)
-    data = path.read_bytes()
-    assert torch.equal(read_checkpoint(path)["a"], torch.arange(1000.0))
-    for length in range(0, len(data), 97):
-        path.write_bytes(data[:length])
-        with pytest.raises(ValueError, match="no weights of cdsp or PyTorch that can be read"):
-            read_checkpoint(path)
-    torch.save([torch.zeros(2)], path)
-    with pytest.raises(ValueError, match="expected a dictionary of tensors, found list"):
-        read_checkpoint(path)
 
 
 @pytest.mark.parametrize("name", ["resnet18", "mobilenet_v2"])
@@ -231,5 +218,48 @@ def test_pooled_activation_maps_are_the_classifiers_logits(name):
     torch.testing.assert_close(maps, response.clamp(min=0), rtol=1e-4, atol=1e-5)
 
 
-def test_every_backbone_is_tested_against_torchvision():
-    assert set(BACKBONES) == {"resnet18", "resnet34", "resnet50", "resnet101", "mobilenet_v2"}
+def test_every_backbone_keeps_to_the_contract():
+    tested = {name for contract in BackboneContract.__subclasses__() for name in contract.names}
+    assert tested - {"patches"} == set(BACKBONES)
+    for name in BACKBONES:
+        assert issubclass(backbone_class(name), Backbone)
+
+
+def test_images_reach_a_backbone_in_its_own_normalisation():
+    colours = torch.tensor([0.5, 0.75, 0.0])
+    images = (colours - torch.tensor(IMAGENET_MEAN)) / torch.tensor(IMAGENET_STD)
+    feature = Patches("patches", 14)(images[None, :, None, None].expand(1, 3, 28, 14)).feature
+    expected = torch.tensor([0.0, 0.5, -0.5])[None, :, None, None].expand(1, 3, 2, 1)
+    torch.testing.assert_close(feature, expected)
+
+
+def test_sides_that_a_backbone_does_not_take_are_refused_with_one_that_it_does():
+    with pytest.raises(ValueError, match=r"28×33 pixels: patches takes sides of 14k, such as 42"):
+        Patches("patches", 14)(torch.zeros(1, 3, 28, 33))
+
+
+def test_resizing_follows_the_alignment_of_the_corners():
+    small = torch.randn(1, 2, 4, 6)
+    for stride in (8, 16):
+        large = Backbone.resize(small, (3 * stride + 1, 5 * stride + 1))
+        torch.testing.assert_close(large[..., ::stride, ::stride], small)
+        middle = large[..., stride // 2 :: stride, ::stride]
+        torch.testing.assert_close(middle, (small[..., 1:, :] + small[..., :-1, :]) / 2)
+    large = Patches.resize(small, (12, 18))  # a feature lies in the middle of its 3×3 pixels
+    torch.testing.assert_close(large[..., 1::3, 1::3], small)
+
+
+def test_a_backbone_without_imagenet_weights_says_so():
+    with pytest.raises(ValueError, match=r"'imagenet': patches has none; give a file or 'none'"):
+        Patches("patches", 14).load_weights("imagenet")
+
+
+def test_imagenet_weights_that_cannot_be_fetched_are_no_traceback(monkeypatch, tmp_path):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.setattr(torch.hub, "download_url_to_file", refuse)
+    with pytest.raises(ValueError, match=r"resnet18 could not be fetched \(no way out\); give the"):
+        build_backbone("resnet18", 16).load_weights("imagenet")
+
+
+def refuse(*_, **__):
+    raise OSError("no way out")

@@ -3,35 +3,29 @@ from typing import Any
 
 import pytest
 import torch
+from network_contract import small_network, small_settings
 
-from cdsp.networks.backbones import load_backbone_weights, read_checkpoint
 from cdsp.networks.checkpoint import (
     FORMAT,
     VERSION,
     NetworkCheckpoint,
     read_network,
-    save_tensors,
+    segmentor_arguments,
     write_network,
 )
 from cdsp.networks.classifier import Classifier
-from cdsp.networks.deeplab import build_segmentor
+from cdsp.networks.tensor_files import read_tensors, save_tensors
 
 ARGUMENTS: dict[str, dict[str, Any]] = {
-    "segmentor": {
-        "segmentor": "deeplabv3plus",
-        "backbone": "resnet18",
-        "output_stride": 16,
-        "num_classes": 3,
-        "decoder_channels": 8,
-    },
+    "segmentor": segmentor_arguments(small_settings("deeplabv3plus"), 3),
     "classifier": {"backbone": "resnet18", "output_stride": 16, "num_classes": 2},
 }
 
 
 def make_checkpoint(kind: str) -> NetworkCheckpoint:
     torch.manual_seed(0)
-    build = {"segmentor": build_segmentor, "classifier": Classifier}[kind]
-    network = build(**ARGUMENTS[kind])
+    is_segmentor = kind == "segmentor"
+    network = small_network("deeplabv3plus") if is_segmentor else Classifier(**ARGUMENTS[kind])
     network.train()
     network(torch.randn(2, 3, 33, 33))  # so that the running statistics are not the initial ones
     return NetworkCheckpoint(
@@ -93,7 +87,7 @@ def test_another_kind_is_refused(tmp_path, segmentor):
 
 def rewrite(path: Path, checkpoint: NetworkCheckpoint, **changes: Any) -> None:
     write_network(path, checkpoint)
-    save_tensors(path, {**read_checkpoint(path), **changes})
+    save_tensors(path, {**read_tensors(path), **changes})
 
 
 def test_other_formats_and_versions_are_refused(tmp_path, segmentor):
@@ -142,8 +136,4 @@ def test_a_failed_write_leaves_the_old_network(tmp_path, segmentor):
 def test_a_trained_network_is_not_taken_for_backbone_weights(tmp_path, segmentor):
     write_network(tmp_path / "network.pt", segmentor)
     with pytest.raises(ValueError, match=r"not the weights of resnet18.*keys missing"):
-        load_backbone_weights(
-            segmentor.network.backbone,  # type: ignore[arg-type]
-            "resnet18",
-            str(tmp_path / "network.pt"),
-        )
+        segmentor.network.backbone.load_weights(str(tmp_path / "network.pt"))  # type: ignore[operator, union-attr]

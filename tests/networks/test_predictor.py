@@ -3,7 +3,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from torch import nn
+from network_contract import Stub
 
 from cdsp.evaluation.settings import EvaluationSettings
 from cdsp.networks.interface import NetworkOutput
@@ -15,7 +15,7 @@ WHOLE = EvaluationSettings(scales=(1.0,), long_side=0, window=0)
 SLIDING = EvaluationSettings(scales=(1.0,), long_side=0, window=16, stride=11)
 
 
-class Constant(nn.Module):
+class Constant(Stub):
     """Says the same of every pixel."""
 
     logits = torch.tensor([0.3, -1.0, 2.0, 0.0])
@@ -25,7 +25,7 @@ class Constant(nn.Module):
         return NetworkOutput(logits, {})
 
 
-class PerPixel(nn.Module):
+class PerPixel(Stub):
     """Says of each pixel what its own colour says: three colour values are the logits."""
 
     def forward(self, images):
@@ -33,7 +33,7 @@ class PerPixel(nn.Module):
         return NetworkOutput(images, {})
 
 
-class LeftIsBright(nn.Module):
+class LeftIsBright(Stub):
     """Says how far left a pixel is: not symmetrical."""
 
     def forward(self, images):
@@ -159,7 +159,7 @@ def test_scales_are_of_the_longer_side():
 
 
 def test_scales_are_averaged_with_equal_weight():
-    class Bigger(nn.Module):
+    class Bigger(Stub):
         """Says how large the image is."""
 
         def forward(self, images):
@@ -173,7 +173,7 @@ def test_scales_are_averaged_with_equal_weight():
 
 
 def test_scales_weigh_the_same_where_their_windows_overlap():
-    class Padded(nn.Module):
+    class Padded(Stub):
         """Says whether a window is padded: one of a scale that is smaller than the window."""
 
         def forward(self, images):

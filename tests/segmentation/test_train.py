@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from cdsp.io.files import IGNORE
-from cdsp.networks import checkpoint
+from cdsp.networks import tensor_files
 from cdsp.networks.checkpoint import read_network
 from cdsp.segmentation import train
 from cdsp.segmentation.data import TrainingData
@@ -122,9 +122,9 @@ def test_the_weights_know_what_they_are(finished, tiny_training, tiny_settings):
     assert stored.classes == tiny_training.dataset.classes
     assert stored.name == {"method": "tiny", "seed": 0}
     assert stored.settings == json.loads((finished / "settings.json").read_text())
-    logits, feature = stored.network(torch.zeros(1, 3, 33, 33))
+    logits, features = stored.network(torch.zeros(1, 3, 33, 33))
     assert logits.shape == (1, 3, 33, 33)
-    assert feature.shape == (1, 1280, 3, 3)
+    assert features["backbone"].shape == (1, 1280, 3, 3)
 
 
 def test_the_log_has_one_line_per_epoch_with_every_term(finished, all_terms, tiny_settings):
@@ -257,12 +257,12 @@ MOMENTS: dict[str, tuple[Any, str, int, Callable[..., Any]]] = {
     "before the first step": (Trainer, "_step", 1, die),
     "in the first epoch": (Trainer, "_step", 2, die),
     "in the second epoch": (Trainer, "_step", 4, die),
-    "while the first state is written": (checkpoint.torch, "save", 1, half_a_file),
-    "while the second state is written": (checkpoint.torch, "save", 2, half_a_file),
+    "while the first state is written": (tensor_files.torch, "save", 1, half_a_file),
+    "while the second state is written": (tensor_files.torch, "save", 2, half_a_file),
     "between an epoch and its log": (train, "write_text", 2, die),
     "between the last log and the last state": (train, "save_tensors", 3, die),
     "between the last epoch and its log": (train, "write_text", 3, die),
-    "while the weights are written": (checkpoint.torch, "save", 4, half_a_file),
+    "while the weights are written": (tensor_files.torch, "save", 4, half_a_file),
     "before the states are removed": (
         train,
         "write_network",

@@ -1,0 +1,190 @@
+"""Backbones: networks that turn images into features.
+
+A family of backbones is one module here: a subclass of `Backbone`, with one line for each of its
+names in `cdsp.networks.settings.BACKBONES`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, ClassVar, Literal, NamedTuple, cast
+
+import torch
+from torch import Tensor, nn
+
+from cdsp.networks.settings import BACKBONES, BackboneName, backbone_class
+from cdsp.networks.tensor_files import describe_mismatch, read_tensors
+from cdsp.settings import nearest
+from cdsp.training.augmentation import IMAGENET_MEAN, IMAGENET_STD
+
+
+class Features(NamedTuple):
+    """What a backbone computes from (B, 3, H, W) images.
+
+    Attributes:
+        low_level: (B, C, ceil(H/4), ceil(W/4)) for a convolutional backbone.
+        feature: (B, C, ceil(H/s), ceil(W/s)) at output stride s; the last feature map, after its
+            non-linearity: the paper's F.
+    """
+
+    low_level: Tensor
+    feature: Tensor
+
+
+class Backbone(nn.Module):
+    """Base of all backbones.
+
+    A subclass calls `describe` in its ``__init__(name, output_stride)`` and implements `extract`
+    and `imagenet_state`. Its attributes overwrite these where it differs:
+
+    Attributes:
+        output_strides: the output strides that it can be built with.
+        mean: mean of each colour that it expects its images to be normalised by.
+        std: standard deviation, likewise.
+        align_corners: whether the outermost features lie on the outermost pixels, as those of
+            strided convolutions with padding do, or half a stride inside, as those of patches.
+        side_step: s of its valid sides: s·k+1 pixels with aligned corners, s·k without. A multiple
+            of all its output strides up to 16, so that predictions do not depend on the stride.
+        exact_sides: whether it takes valid sides only.
+        other_weights: prefixes of the keys in a file of its weights that are not its own.
+        name: in the configuration.
+        output_stride: pixels per feature of its last feature map.
+        strides: pixels per feature of "low_level" and "backbone".
+        channels: of "low_level" and "backbone".
+    """
+
+    output_strides: ClassVar[tuple[int, ...]] = (8, 16, 32)
+    mean: ClassVar[tuple[float, float, float]] = tuple(IMAGENET_MEAN.tolist())
+    std: ClassVar[tuple[float, float, float]] = tuple(IMAGENET_STD.tolist())
+    align_corners: ClassVar[bool] = True
+    side_step: ClassVar[int] = 16
+    exact_sides: ClassVar[bool] = False
+    other_weights: ClassVar[tuple[str, ...]] = ()
+
+    name: str
+    output_stride: int
+    strides: dict[Literal["low_level", "backbone"], int]
+    channels: dict[Literal["low_level", "backbone"], int]
+
+    def describe(
+        self,
+        name: str,
+        output_stride: int,
+        *,
+        low_level_channels: int,
+        channels: int,
+        low_level_stride: int = 4,
+    ) -> None:
+        """Set the attributes of this instance.
+
+        Args:
+            name: in the configuration.
+            output_stride: pixels per feature of the last feature map.
+            low_level_channels: of the early feature map.
+            channels: of the last feature map.
+            low_level_stride: pixels per feature of the early feature map.
+        """
+        self.name, self.output_stride = name, output_stride
+        self.strides = {"low_level": low_level_stride, "backbone": output_stride}
+        self.channels = {"low_level": low_level_channels, "backbone": channels}
+
+    def extract(self, images: Tensor) -> Features:
+        """(B, 3, H, W) images, normalised by `mean` and `std` → `Features`."""
+        raise NotImplementedError
+
+    def imagenet_state(self) -> dict[str, Any]:
+        """The state dict of this backbone's ImageNet weights.
+
+        Raises:
+            ValueError: there are none, or they cannot be fetched.
+        """
+        raise ValueError(
+            f"backbone_weights 'imagenet': {self.name} has none; give a file or 'none'"
+        )
+
+    def forward(self, images: Tensor) -> Features:
+        """(B, 3, H, W) images, normalised by ImageNet's mean and deviation → `Features`.
+
+        Raises:
+            ValueError: a side of the images that the backbone does not take.
+        """
+        for side in images.shape[-2:]:
+            if self.exact_sides and self.valid_side(side) != side:
+                raise ValueError(
+                    f"images of {images.shape[-2]}×{images.shape[-1]} pixels: {self.name} takes "
+                    f"sides of {self.side_step}k{'+1' if self.align_corners else ''}, such as "
+                    f"{self.valid_side(side)}; change crop_size, or the window of the protocol"
+                )
+        return self.extract(self._renormalise(images))
+
+    def _renormalise(self, images: Tensor) -> Tensor:
+        """From ImageNet's mean and deviation, by which all images are normalised, to its own."""
+        if (self.mean, self.std) == (Backbone.mean, Backbone.std):
+            return images
+        given_mean, given_std, mean, std = (
+            images.new_tensor(values)[:, None, None]
+            for values in (Backbone.mean, Backbone.std, self.mean, self.std)
+        )
+        return (images * given_std + given_mean - mean) / std
+
+    @classmethod
+    def valid_side(cls, side: float, rounding: Callable[[float], int] = math.ceil) -> int:
+        """The side, in pixels, at which features and pixels align: the next one, or a rounded one.
+
+        Args:
+            side: pixels.
+            rounding: `math.ceil` for the next one, `round` for the nearest.
+        """
+        corner = int(cls.align_corners)
+        return rounding((side - corner) / cls.side_step) * cls.side_step + corner
+
+    @classmethod
+    def resize(cls, x: Tensor, size: torch.Size | tuple[int, int]) -> Tensor:
+        """Bilinear resize of (B, C, h, w) features, or what is made of them, to (B, C, *size).
+
+        At a valid side, the result at a feature's own pixel is that feature.
+        """
+        return nn.functional.interpolate(
+            x, size=tuple(size), mode="bilinear", align_corners=cls.align_corners
+        )
+
+    def load_weights(self, source: str) -> None:
+        """Load weights, in place.
+
+        Args:
+            source: "none" (keep the random weights), "imagenet" (looked for in torch's hub folder
+                and downloaded with a hash check when absent), or the path of a state dict with the
+                keys of the ImageNet weights; fp16 tensors are converted.
+
+        Raises:
+            ValueError: the file is missing or unreadable, or its keys or shapes are another
+                network's.
+        """
+        if source == "none":
+            return
+        state = self.imagenet_state() if source == "imagenet" else read_tensors(Path(source))
+        given = {k: value for k, value in state.items() if not k.startswith(self.other_weights)}
+        problems = describe_mismatch(self.state_dict(), given)
+        if problems:
+            raise ValueError(f"{source}: not the weights of {self.name}: {problems}")
+        self.load_state_dict(given)
+
+
+def build_backbone(name: str, output_stride: int) -> Backbone:
+    """A backbone with random weights.
+
+    Raises:
+        ValueError: an unknown name, or an output stride that the backbone does not have.
+    """
+    if name not in BACKBONES:
+        raise ValueError(f"backbone: unknown name {name!r}{nearest(name, BACKBONES)}")
+    kind = backbone_class(cast(BackboneName, name))
+    if output_stride not in kind.output_strides:
+        expected = ", ".join(map(str, kind.output_strides))
+        raise ValueError(
+            f"output_stride {output_stride}: {name} has {expected}; set output_stride to one of "
+            "them, with a head that serves it"
+        )
+    return kind(name, output_stride)

@@ -1,0 +1,114 @@
+"""Segmentation networks: a backbone and a head that turns its features into logits.
+
+A family of heads is one module here: a subclass of `SegmentationNetwork`, with one line for each of
+its names in `cdsp.networks.settings.HEADS`.
+
+Shapes: B images, K classes with background, C channels, (H, W) pixels, (h, w) features.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple
+
+from torch import Tensor, nn
+
+from cdsp.networks.backbones import Backbone, Features, build_backbone
+from cdsp.networks.interface import FeatureName, NetworkOutput
+from cdsp.networks.settings import NetworkSettings, head_class
+from cdsp.settings import parse_settings
+
+
+class Decoded(NamedTuple):
+    """What a head makes of a backbone's features.
+
+    Attributes:
+        logits: (B, K, h, w), at any size.
+        decoder: (B, C, h, w), the feature that the classifying convolution reads, before dropout.
+    """
+
+    logits: Tensor
+    decoder: Tensor
+
+
+class SegmentationNetwork(nn.Module):
+    """Base of all segmentation networks; all parameters outside of `backbone` are the head's.
+
+    A subclass builds its layers from the channels of the backbone, in
+    ``__init__(backbone, num_classes, options)``, and implements `decode`.
+
+    Attributes:
+        Options: dataclass of the head's own options, its fields made by `cdsp.settings.setting`.
+        output_strides: the output strides that the head serves.
+        default_output_stride: the one that it is published with.
+        backbone: computes the features.
+        feature_channels: channels of each feature in the network's output.
+    """
+
+    @dataclass(frozen=True)
+    class Options:
+        """A head without options."""
+
+    output_strides: ClassVar[tuple[int, ...]] = (8, 16)
+    default_output_stride: ClassVar[int]
+
+    def __init__(self, backbone: Backbone, decoder_channels: int) -> None:
+        """Keep the backbone.
+
+        Args:
+            backbone: of one of the head's output strides.
+            decoder_channels: channels of `Decoded.decoder`.
+        """
+        super().__init__()
+        self.backbone = backbone
+        self.feature_channels: dict[FeatureName, int] = {
+            **backbone.channels,
+            "decoder": decoder_channels,
+        }
+
+    def decode(self, features: Features) -> Decoded:
+        """The head."""
+        raise NotImplementedError
+
+    def forward(self, images: Tensor) -> NetworkOutput:
+        """(B, 3, H, W) images, normalised by ImageNet's mean and deviation → `NetworkOutput`."""
+        features = self.backbone(images)
+        decoded = self.decode(features)
+        return NetworkOutput(
+            self.backbone.resize(decoded.logits, images.shape[-2:]),
+            {
+                "low_level": features.low_level,
+                "backbone": features.feature,
+                "decoder": decoded.decoder,
+            },
+        )
+
+    def parameter_groups(self, settings: NetworkSettings) -> list[dict[str, Any]]:
+        """Groups for an optimizer: the backbone's parameters, then the head's.
+
+        Args:
+            settings: their factors, found again as "factor" of each group.
+        """
+        of_backbone = list(self.backbone.parameters())
+        known = set(of_backbone)
+        of_head = [parameter for parameter in self.parameters() if parameter not in known]
+        return [
+            {"params": of_backbone, "factor": settings.backbone_factor},
+            {"params": of_head, "factor": settings.head_factor},
+        ]
+
+
+def build_network(settings: NetworkSettings, num_classes: int) -> SegmentationNetwork:
+    """A segmentation network with random weights.
+
+    Args:
+        settings: head and backbone.
+        num_classes: number of classes, background included.
+
+    Raises:
+        ValueError: the backbone does not have the output stride.
+    """
+    head = head_class(settings.head)
+    backbone = build_backbone(settings.backbone, settings.stride)
+    options = parse_settings(head.Options, settings.head_options, "head_options")
+    return head(backbone, num_classes, options)  # type: ignore[arg-type, call-arg]

@@ -1,0 +1,92 @@
+"""What a segmentation network is made of: a row of the configuration's `networks`.
+
+This module names all backbones and heads and loads none of them: torchvision takes as long to load
+as the whole of many a job. A new backbone or head is one file in `cdsp/networks/backbones` or
+`cdsp/networks/heads` and one line in the tables here.
+"""
+
+from __future__ import annotations
+
+import pkgutil
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from cdsp.settings import parse_settings, setting, settings_dict
+
+if TYPE_CHECKING:
+    from cdsp.networks.backbones import Backbone
+    from cdsp.networks.heads import SegmentationNetwork
+
+BackboneName = Literal["resnet18", "resnet34", "resnet50", "resnet101", "mobilenet_v2"]
+HeadName = Literal["deeplabv3plus", "deeplabv2", "deeplabv2_aspp21"]
+
+BACKBONES: dict[BackboneName, str] = {
+    "resnet18": "cdsp.networks.backbones.resnet:ResNet",
+    "resnet34": "cdsp.networks.backbones.resnet:ResNet",
+    "resnet50": "cdsp.networks.backbones.resnet:ResNet",
+    "resnet101": "cdsp.networks.backbones.resnet:ResNet",
+    "mobilenet_v2": "cdsp.networks.backbones.mobilenet_v2:MobileNetV2",
+}
+"""Name in the configuration → "module:class" of the backbone."""
+
+HEADS: dict[HeadName, str] = {
+    "deeplabv3plus": "cdsp.networks.heads.deeplabv3plus:DeepLabV3Plus",
+    "deeplabv2": "cdsp.networks.heads.deeplabv2:DeepLabV2",
+    "deeplabv2_aspp21": "cdsp.networks.heads.deeplabv2:DeepLabV2ASPP21",
+}
+"""Name in the configuration → "module:class" of the network with this head."""
+
+
+def backbone_class(name: BackboneName) -> type[Backbone]:
+    """Import the class of a backbone."""
+    return pkgutil.resolve_name(BACKBONES[name])
+
+
+def head_class(name: HeadName) -> type[SegmentationNetwork]:
+    """Import the class of the network with a head; it does not import torchvision."""
+    return pkgutil.resolve_name(HEADS[name])
+
+
+@dataclass(frozen=True)
+class NetworkSettings:
+    """A segmentation network; the defaults are the paper's Table 1."""
+
+    head: HeadName = setting("deeplabv3plus", "segmentation head")
+    head_options: dict[str, Any] = setting(
+        {}, "of this head; deeplabv3plus has decoder_channels: 256, the others have none"
+    )
+    backbone: BackboneName = setting("resnet101", "network that computes the features")
+    backbone_weights: str = setting(
+        "imagenet", "'imagenet', 'none' or the path of a state dict", is_path=True
+    )
+    output_stride: int | None = setting(
+        None, "pixels per feature; none: the head's own, 16 of DeepLabV3+ and 8 of DeepLabV2"
+    )
+    frozen_batch_norm: bool = setting(
+        False, "keep the backbone's running statistics, for small batches"
+    )
+    backbone_factor: float = setting(
+        1.0, "learning rate of the backbone ÷ learning_rate", minimum=0
+    )
+    head_factor: float = setting(1.0, "learning rate of the head ÷ learning_rate", minimum=0)
+
+    def __post_init__(self) -> None:
+        """Check what the head is asked for, and fill in its options.
+
+        Raises:
+            ValueError: an option that the head does not have, a wrong value for one, or an output
+                stride that the head does not serve.
+        """
+        head = head_class(self.head)
+        options = parse_settings(head.Options, self.head_options, f"head_options of {self.head}")
+        object.__setattr__(self, "head_options", settings_dict(options))
+        if self.output_stride not in (None, *head.output_strides):
+            raise ValueError(
+                f"output_stride {self.output_stride}: {self.head} serves "
+                f"{' and '.join(map(str, head.output_strides))}"
+            )
+
+    @property
+    def stride(self) -> int:
+        """The output stride, pixels per feature."""
+        return self.output_stride or head_class(self.head).default_output_stride
