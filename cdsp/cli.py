@@ -11,9 +11,12 @@ import io
 import logging
 import sys
 from types import ModuleType
+from typing import Annotated
 
 import typer
 import typer.core
+
+from cdsp import __version__
 
 STAGES = {
     "dataset": "Make or verify a data set in VOC layout.",
@@ -43,6 +46,12 @@ class InOrder(typer.core.TyperGroup):
         return [*STAGES, *TOOLS]
 
 
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"cdsp {__version__}")
+        raise typer.Exit
+
+
 def build_app(called: str | None) -> typer.Typer:
     """The application, of which only the command that is called is loaded.
 
@@ -57,12 +66,22 @@ def build_app(called: str | None) -> typer.Typer:
         pretty_exceptions_enable=False,
         add_completion=False,
     )
+    app.callback()(_options)
     for name, text in (STAGES | TOOLS).items():
         if name == called:
             _add_command(app, name, _module(name))
         else:
             app.command(name, help=text)(lambda: None)
     return app
+
+
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version."),
+    ] = False,
+) -> None:
+    """Take the options that stand before a command."""
 
 
 def _module(name: str) -> ModuleType:

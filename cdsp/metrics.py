@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from cdsp.io.files import IGNORE
+from cdsp.settings import nearest
 
 
 def confusion_matrix(truth: np.ndarray, prediction: np.ndarray, num_classes: int) -> np.ndarray:
@@ -64,3 +66,15 @@ def scores(confusion: np.ndarray, classes: list[int] | None = None) -> Scores:
         mean_iou=float(occurring.mean()) if len(occurring) else float("nan"),
         pixel_accuracy=float(intersection.sum() / total) if total else float("nan"),
     )
+
+
+def class_indices(names: Sequence[str], classes: Sequence[str]) -> list[int] | None:
+    """Indices of the classes that a mean is taken over; None, for all, when none is named.
+
+    Raises:
+        ValueError: a name that the data set does not have.
+    """
+    for name in names:
+        if name not in classes:
+            raise ValueError(f"unknown class {name!r}{nearest(name, classes)}")
+    return [classes.index(name) for name in names] or None

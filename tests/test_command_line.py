@@ -1,6 +1,7 @@
 import json
 import subprocess
 import sys
+from importlib.metadata import version
 
 import numpy as np
 import pytest
@@ -211,6 +212,13 @@ def test_an_unknown_device_is_a_mistake_too(tiny_weights, tmp_path, monkeypatch)
     with pytest.raises(SystemExit) as caught:
         cli.main()
     assert str(caught.value.code).startswith("cdsp: device 'cuda:77': ")
+
+
+def test_the_version_is_that_of_the_package(capsys):
+    with pytest.raises(SystemExit) as caught:
+        cli.main(["--version"])
+    assert not caught.value.code
+    assert capsys.readouterr().out == f"cdsp {version('cdsp')}\n"
 
 
 def test_help_answers_without_loading_torch():

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from torchmetrics.classification import MulticlassConfusionMatrix, MulticlassJaccardIndex
 
-from cdsp.metrics import confusion_matrix, scores
+from cdsp.metrics import class_indices, confusion_matrix, scores
 
 NUM_CLASSES = 4
 values = st.sampled_from([*range(NUM_CLASSES), 255])
@@ -94,3 +94,11 @@ def test_nothing_counted_gives_nan():
 def test_other_shapes_are_refused():
     with pytest.raises(ValueError, match=r"prediction of shape \(3, 2\), truth of \(2, 3\)"):
         confusion_matrix(np.zeros((2, 3), np.uint8), np.zeros((3, 2), np.uint8), 2)
+
+
+def test_names_of_classes_become_indices():
+    classes = ("background", "cat", "dog")
+    assert class_indices(["dog", "background"], classes) == [2, 0]
+    assert class_indices([], classes) is None
+    with pytest.raises(ValueError, match="unknown class 'dgo'; did you mean 'dog'"):
+        class_indices(["dgo"], classes)

@@ -26,12 +26,12 @@ from cdsp.io.files import (
     write_label,
     write_text,
 )
-from cdsp.metrics import confusion_matrix, scores
+from cdsp.metrics import class_indices, confusion_matrix, scores
 from cdsp.networks.checkpoint import read_network
 from cdsp.networks.predictor import predict_probabilities
 from cdsp.pictures.overlay import overlay
 from cdsp.progress import progress
-from cdsp.settings import nearest, settings_dict
+from cdsp.settings import settings_dict
 from cdsp.training import runtime
 
 logger = logging.getLogger(__name__)
@@ -101,14 +101,14 @@ def evaluate(
         "protocol": protocol,
         "protocol_settings": settings_dict(settings),
         "dataset": {"name": dataset.name, "digest": dataset.digest, "num_images": len(ids)},
-        "mean_iou": result.mean_iou,
+        "mean_iou": _null_for_nan(result.mean_iou),
         "pixel_accuracy": result.pixel_accuracy,
         "class_iou": {
-            name: None if math.isnan(value) else value
+            name: _null_for_nan(value)
             for name, value in zip(dataset.classes, result.class_iou.tolist(), strict=True)
         },
         "training": checkpoint.settings,
-        "environment": runtime.describe(device),
+        "environment": {**runtime.describe(device), **runtime.describe_command()},
     }
     write_json(output / "metrics.json", metrics)
     logger.info(
@@ -117,16 +117,9 @@ def evaluate(
     return metrics
 
 
-def class_indices(names: Sequence[str], classes: Sequence[str]) -> list[int] | None:
-    """Indices of the classes that a mean is taken over; None, for all, when none is named.
-
-    Raises:
-        ValueError: a name that the data set does not have.
-    """
-    for name in names:
-        if name not in classes:
-            raise ValueError(f"unknown class {name!r}{nearest(name, classes)}")
-    return [classes.index(name) for name in names] or None
+def _null_for_nan(value: float) -> float | None:
+    """JSON has no NaN: a class that does not occur has no IoU."""
+    return None if math.isnan(value) else value
 
 
 def predict(

@@ -55,9 +55,25 @@ def describe(device: torch.device) -> dict[str, Any]:
         "opencv": cv2.__version__,
         "platform": platform.platform(),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
-        "cpu": platform.processor() or platform.machine(),
+        "cpu": cpu_model(),
         "cpu_threads": torch.get_num_threads(),
     }
+
+
+def cpu_model(description: Path = Path("/proc/cpuinfo")) -> str:
+    """The name of the processor's model; its architecture where the system does not tell.
+
+    Args:
+        description: what Linux tells of the processors, one "key : value" a line.
+    """
+    try:
+        lines = description.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:  # not Linux
+        lines = []
+    pairs = (line.partition(":") for line in lines)
+    models = [value.strip() for key, _, value in pairs if key.strip().lower() == "model name"]
+    known = [model for model in (*models, platform.processor()) if model]
+    return known[0] if known else platform.machine()
 
 
 def describe_command() -> dict[str, str | None]:

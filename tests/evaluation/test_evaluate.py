@@ -1,4 +1,7 @@
 import json
+import sys
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -6,7 +9,7 @@ import torch
 from PIL import Image
 
 from cdsp.dataset.prepare import describe_folder, make_shapes
-from cdsp.evaluation.evaluate import class_indices, evaluate, predict
+from cdsp.evaluation.evaluate import evaluate, predict
 from cdsp.evaluation.settings import EvaluationSettings
 from cdsp.io.files import VOC_PALETTE, read_label, write_label
 from cdsp.networks.checkpoint import read_network
@@ -96,6 +99,8 @@ def test_the_file_says_what_was_measured_and_how(tiny_data, tiny_weights, evalua
     }
     assert read["training"] == {"epochs": 0}
     assert read["environment"]["torch"] == torch.__version__
+    assert Path(sys.argv[0]).name in read["environment"]["command"]
+    assert "commit" in read["environment"]
 
 
 def test_the_mean_can_be_of_some_classes(tiny_data, tiny_weights, evaluated, tmp_path):
@@ -112,12 +117,14 @@ def test_the_mean_can_be_of_some_classes(tiny_data, tiny_weights, evaluated, tmp
     assert metrics["pixel_accuracy"] == evaluated[1]["pixel_accuracy"]
 
 
-def test_names_of_classes_become_indices():
-    classes = ("background", "cat", "dog")
-    assert class_indices(["dog", "background"], classes) == [2, 0]
-    assert class_indices([], classes) is None
-    with pytest.raises(ValueError, match="unknown class 'dgo'; did you mean 'dog'"):
-        class_indices(["dgo"], classes)
+def test_a_mean_over_classes_that_do_not_occur_is_null(
+    tiny_data, tiny_weights, evaluated, tmp_path
+):
+    (absent, *_) = (name for name, value in evaluated[1]["class_iou"].items() if value is None)
+    settings = replace(QUICK, classes=(absent,))
+    evaluate(tiny_weights, tiny_data.dataset, settings, tmp_path, protocol="one", device=CPU)
+    text = (tmp_path / "metrics.json").read_text()
+    assert json.loads(text, parse_constant=pytest.fail)["mean_iou"] is None
 
 
 def test_masks_without_a_counted_pixel_are_no_measurement(tiny_weights, tmp_path, tiny_data):
