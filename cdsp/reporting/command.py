@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from cdsp.options import DatasetOption, DeviceOption, OutputFile, parse_option
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 app = typer.Typer()
 
@@ -40,13 +44,10 @@ def reporting_plot(
 ) -> None:
     """Draw a table, as PNG and SVG."""
     from cdsp.pictures.style import save_figure
-    from cdsp.reporting.plots import PLOTS
     from cdsp.reporting.tables import read_table
-    from cdsp.settings import nearest
 
-    if figure not in PLOTS:
-        raise ValueError(f"unknown figure {figure!r}{nearest(figure, PLOTS)}")
-    save_figure(PLOTS[figure](read_table(table)), output)
+    draw = _drawing_function(figure, "plot")
+    save_figure(draw(read_table(table)), output)
 
 
 @app.command("runs")
@@ -57,12 +58,24 @@ def reporting_runs(
 ) -> None:
     """Draw what runs logged or confused, as PNG and SVG."""
     from cdsp.pictures.style import save_figure
-    from cdsp.reporting.run_figures import RUN_FIGURES
+
+    draw = _drawing_function(figure, "runs")
+    save_figure(draw(metrics), output)
+
+
+def _drawing_function(figure: str, command: str) -> Callable[..., Figure]:
+    """The function that draws a figure of a command.
+
+    Raises:
+        ValueError: an unknown figure, or one of another command.
+    """
+    from cdsp.reporting.settings import figures_of
     from cdsp.settings import nearest
 
-    if figure not in RUN_FIGURES:
-        raise ValueError(f"unknown figure {figure!r}{nearest(figure, RUN_FIGURES)}")
-    save_figure(RUN_FIGURES[figure](metrics), output)
+    known = {str(name): kind for name, kind in figures_of(command).items()}
+    if figure not in known:
+        raise ValueError(f"unknown figure {figure!r}{nearest(figure, known)}")
+    return known[figure].load()
 
 
 @app.command("distance_maps")
@@ -83,7 +96,7 @@ def reporting_distance_maps(
     from cdsp.dataset.voc_layout import read_dataset
     from cdsp.io.store import LabelStore
     from cdsp.pictures.style import save_figure
-    from cdsp.reporting.distance_figure import draw_distance_maps
+    from cdsp.reporting.figures.distance_maps import draw_distance_maps
 
     figure = draw_distance_maps(
         read_dataset(dataset),
@@ -105,7 +118,8 @@ def reporting_explain(
     ] = None,
 ) -> None:
     """Say where a table's numbers come from, and check them against the runs as they are now."""
-    from cdsp.tools.explain import explain_rows, list_rows
+    from cdsp.reporting.table_rows import list_rows
+    from cdsp.tools.explain import explain_rows
 
     if row is None:
         typer.echo(list_rows(table))
@@ -138,7 +152,7 @@ def reporting_panel(
     from cdsp.dataset.voc_layout import read_dataset
     from cdsp.evaluation.settings import EvaluationSettings
     from cdsp.io.store import LabelStore
-    from cdsp.reporting.panel import draw_panel
+    from cdsp.reporting.figures.panel import draw_panel
     from cdsp.training import runtime
 
     paths = {
@@ -170,7 +184,7 @@ def reporting_worst(
     """Draw the pseudo-labels that differ most from their masks."""
     from cdsp.dataset.voc_layout import read_dataset
     from cdsp.io.store import LabelStore
-    from cdsp.reporting.worst import draw_worst_labels
+    from cdsp.reporting.figures.worst import draw_worst_labels
 
     worst = draw_worst_labels(
         read_dataset(dataset),

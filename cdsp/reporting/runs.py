@@ -1,18 +1,38 @@
-"""What a training run left beside its weights: settings, environment and the time of its epochs."""
+"""The files of a run: what its training and its evaluation left, read once for all of reporting."""
 
 from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-AGAIN = "move the run's folder away and train it again"
+import numpy as np
+
+from cdsp.io.files import IGNORE, METRICS_FORMAT, METRICS_VERSION, read_json
+
+TRAIN_AGAIN = "move the run's folder away and train it again"
+
+NAMES = (
+    "dataset",
+    "method",
+    "supervision",
+    "segmentor",
+    "backbone",
+    "scribbles",
+    "pseudo_labels",
+    "seed",
+)
+"""What every run's name says of it, at least."""
+
+OBJECTS = ("name", "protocol_settings", "dataset", "class_iou", "training", "environment")
+"""The entries of ``metrics.json`` that are JSON objects."""
 
 
 @dataclass(frozen=True)
-class RunRecord:
+class TrainingRecord:
     """The files of a run's folder.
 
     Attributes:
@@ -20,14 +40,14 @@ class RunRecord:
         finished: whether its weights are there.
         settings: ``settings.json``, what the weights depend on; None where it is missing.
         environment: ``environment.json``, versions and hardware; None where it is missing.
-        seconds: of each epoch that ``log.jsonl`` tells of; None where it is missing.
+        log: ``log.jsonl``, one record for each epoch; None where it is missing.
     """
 
     folder: Path
     finished: bool
     settings: dict[str, Any] | None
     environment: dict[str, Any] | None
-    seconds: tuple[float, ...] | None
+    log: tuple[dict[str, float], ...] | None
 
     @property
     def missing(self) -> list[Path]:
@@ -36,23 +56,141 @@ class RunRecord:
             "weights.pt": self.finished,
             "settings.json": self.settings is not None,
             "environment.json": self.environment is not None,
-            "log.jsonl": self.seconds is not None,
+            "log.jsonl": self.log is not None,
         }
         return [self.folder / name for name, found in there.items() if not found]
 
+    @property
+    def seconds(self) -> tuple[float, ...] | None:
+        """The time of each epoch; None where there is no log.
 
-def read_record(folder: Path) -> RunRecord:
+        Raises:
+            ValueError: an epoch of the log without its time.
+        """
+        if self.log is None:
+            return None
+        seconds = tuple(record.get("seconds", math.nan) for record in self.log)
+        for number, value in enumerate(seconds, start=1):
+            if not math.isfinite(value) or value < 0:
+                raise ValueError(
+                    f"{self.folder / 'log.jsonl'}:{number}: expected 'seconds' of an epoch, found "
+                    f"{value}; {TRAIN_AGAIN}"
+                )
+        return seconds
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What ``metrics.json`` tells of an evaluated run.
+
+    Attributes:
+        path: of the file.
+        name: what the run is: `NAMES` → text, and what else the training named.
+        weights: the file of the evaluated network.
+        protocol: name of the protocol.
+        protocol_settings: its settings.
+        dataset: name, digest and number of images.
+        mean_iou: fraction; NaN where none of the averaged classes occurs.
+        class_iou: class → IoU, a fraction; NaN for a class that does not occur.
+        training: what the weights depend on, as the network's file says.
+        environment: versions, hardware and command of the evaluation.
+    """
+
+    path: Path
+    name: dict[str, str]
+    weights: Path
+    protocol: str
+    protocol_settings: dict[str, Any]
+    dataset: dict[str, Any]
+    mean_iou: float
+    class_iou: dict[str, float]
+    training: dict[str, Any]
+    environment: dict[str, Any]
+
+    def read_training(self) -> TrainingRecord:
+        """What lies beside the evaluated network.
+
+        Raises:
+            ValueError: a damaged file.
+        """
+        return read_training(self.weights.parent)
+
+    @property
+    def confusion_path(self) -> Path:
+        """The file of the confusion matrix."""
+        return self.path.with_name("confusion.npy")
+
+    def read_confusion(self) -> np.ndarray:
+        """The confusion matrix, (K, K) integers: rows are the truth, columns the prediction.
+
+        Raises:
+            ValueError: the file is missing, damaged or of another number of classes.
+        """
+        path = self.confusion_path
+        try:
+            # Mapped, not read: a header that promises more than the file holds costs no memory.
+            counts = np.lib.format.open_memmap(path, mode="r")
+        except FileNotFoundError as error:
+            raise ValueError(f"{path}: no such file; evaluate the network again") from error
+        except Exception as error:  # NumPy reads the header as Python, and fails in as many ways
+            raise ValueError(f"{path}: not readable ({error}); evaluate again") from error
+        expected = (len(self.class_iou), len(self.class_iou))
+        if counts.shape != expected or counts.dtype.kind not in "iu":
+            raise ValueError(
+                f"{path}: expected {expected} integers, found {counts.shape} of {counts.dtype}; "
+                "evaluate again"
+            )
+        return np.array(counts)
+
+
+def read_evaluation(path: Path) -> Evaluation:
+    """Read a ``metrics.json``.
+
+    Raises:
+        ValueError: the file is missing, damaged or of another version.
+    """
+    value = read_json(path, METRICS_FORMAT, METRICS_VERSION)
+    try:
+        objects = {key: value[key] for key in OBJECTS}
+        for key, item in objects.items():
+            if not isinstance(item, Mapping):
+                raise TypeError(f"{key!r} is {str(item)[:40]!r}")
+        name = {key: str(item) for key, item in objects.pop("name").items()}
+        missing = [key for key in NAMES if key not in name]
+        if missing:
+            raise KeyError(missing[0])
+        class_iou = {key: _fraction(iou) for key, iou in objects.pop("class_iou").items()}
+        if not 0 < len(class_iou) <= IGNORE:
+            raise ValueError(f"{len(class_iou)} classes")
+        return Evaluation(
+            path=path,
+            name=name,
+            weights=Path(value["weights"]),
+            protocol=str(value["protocol"]),
+            mean_iou=_fraction(value["mean_iou"]),
+            class_iou=class_iou,
+            **objects,
+        )
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        raise ValueError(f"{path}: damaged ({error!r}); evaluate the network again") from error
+
+
+def _fraction(value: Any) -> float:
+    return math.nan if value is None else float(value)
+
+
+def read_training(folder: Path) -> TrainingRecord:
     """Read what is there of a run; the folder itself may be missing.
 
     Raises:
         ValueError: a damaged file.
     """
-    return RunRecord(
+    return TrainingRecord(
         folder=folder,
         finished=(folder / "weights.pt").is_file(),
         settings=_read_object(folder / "settings.json"),
         environment=_read_object(folder / "environment.json"),
-        seconds=_read_seconds(folder),
+        log=_read_log(folder / "log.jsonl"),
     )
 
 
@@ -61,13 +199,7 @@ def _read_object(path: Path) -> dict[str, Any] | None:
     return None if lines is None else _parse_object("\n".join(lines), str(path))
 
 
-def read_log(folder: Path) -> list[dict[str, float]] | None:
-    """What a run logged, one record for each epoch; None where there is no log.
-
-    Raises:
-        ValueError: a damaged file.
-    """
-    path = folder / "log.jsonl"
+def _read_log(path: Path) -> tuple[dict[str, float], ...] | None:
     lines = _read_lines(path)
     if lines is None:
         return None
@@ -80,24 +212,11 @@ def read_log(folder: Path) -> list[dict[str, float]] | None:
                 record[name] = float(value)
             except (TypeError, ValueError, OverflowError) as error:
                 raise ValueError(
-                    f"{where}: expected {name!r} to be a number, found {str(value)[:40]!r}; {AGAIN}"
+                    f"{where}: expected {name!r} to be a number, found {str(value)[:40]!r}; "
+                    f"{TRAIN_AGAIN}"
                 ) from error
         records.append(record)
-    return records
-
-
-def _read_seconds(folder: Path) -> tuple[float, ...] | None:
-    log = read_log(folder)
-    if log is None:
-        return None
-    seconds = tuple(record.get("seconds", math.nan) for record in log)
-    for number, value in enumerate(seconds, start=1):
-        if not math.isfinite(value) or value < 0:
-            raise ValueError(
-                f"{folder / 'log.jsonl'}:{number}: expected 'seconds' of an epoch, found {value}; "
-                f"{AGAIN}"
-            )
-    return seconds
+    return tuple(records)
 
 
 def _read_lines(path: Path) -> list[str] | None:
@@ -106,14 +225,16 @@ def _read_lines(path: Path) -> list[str] | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: not readable ({error}); {AGAIN}") from error
+        raise ValueError(f"{path}: not readable ({error}); {TRAIN_AGAIN}") from error
 
 
 def _parse_object(text: str, where: str) -> dict[str, Any]:
     try:
         value = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"{where}: not readable JSON ({error}); {AGAIN}") from error
+        raise ValueError(f"{where}: not readable JSON ({error}); {TRAIN_AGAIN}") from error
     if not isinstance(value, dict):
-        raise ValueError(f"{where}: expected a JSON object, found {str(value)[:40]!r}; {AGAIN}")
+        raise ValueError(
+            f"{where}: expected a JSON object, found {str(value)[:40]!r}; {TRAIN_AGAIN}"
+        )
     return value

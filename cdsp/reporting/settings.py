@@ -1,7 +1,12 @@
-"""A table: the runs that it compares and the figures beside it."""
+"""A table: the runs that it compares, and the figures that can be drawn beside it.
+
+This module loads neither PyTorch nor Matplotlib: the configuration and the workflow read it.
+"""
 
 from __future__ import annotations
 
+import pkgutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -19,6 +24,56 @@ FigureName = Literal[
     "confusion",
 ]
 """Figures that can be drawn of a table and its runs."""
+
+
+@dataclass(frozen=True)
+class FigureKind:
+    """How a figure comes about.
+
+    Attributes:
+        draw: "module:function" that draws it.
+        needs: what it is drawn from: the "table" (its CSV); the "metrics" (``metrics.json``) of
+            runs; the "weights" of runs, with stores for a figure of the training images; or the
+            "labels": the stores of scribbles and pseudo-labels.
+        command: it is drawn by ``cdsp reporting <command>``, in the workflow's rule
+            ``reporting_<command>``.
+        endings: of its files.
+    """
+
+    draw: str
+    needs: Literal["table", "metrics", "weights", "labels"]
+    command: str
+    endings: tuple[str, ...] = ("png", "svg")
+
+    def load(self) -> Callable[..., Any]:
+        """Import the function that draws it."""
+        return pkgutil.resolve_name(self.draw)
+
+
+_HERE = "cdsp.reporting.figures"
+
+FIGURES: dict[FigureName, FigureKind] = {
+    "panel": FigureKind(f"{_HERE}.panel:draw_panel", "weights", "panel", ("png",)),
+    "comparison": FigureKind(f"{_HERE}.panel:draw_panel", "weights", "panel", ("png",)),
+    "distance_maps": FigureKind(
+        f"{_HERE}.distance_maps:draw_distance_maps", "labels", "distance_maps"
+    ),
+    "curves": FigureKind(f"{_HERE}.curves:draw_curves", "table", "plot"),
+    "heat_map": FigureKind(f"{_HERE}.heat_map:draw_heat_map", "table", "plot"),
+    "label_quality": FigureKind(f"{_HERE}.label_quality:draw_label_quality", "table", "plot"),
+    "training": FigureKind(f"{_HERE}.training:draw_training", "metrics", "runs"),
+    "class_iou": FigureKind(f"{_HERE}.class_iou:draw_class_iou", "metrics", "runs"),
+    "confusion": FigureKind(f"{_HERE}.confusion:draw_confusion", "metrics", "runs"),
+}
+"""Name in a table's `figures` → how it comes about.
+
+"panel" shows training images with all that was made of them, "comparison" validation images.
+"""
+
+
+def figures_of(command: str) -> dict[FigureName, FigureKind]:
+    """The figures that ``cdsp reporting <command>`` draws."""
+    return {name: kind for name, kind in FIGURES.items() if kind.command == command}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,17 +108,10 @@ class TableSettings:
 REPORTED_TABLES = ("table1", "table2", "table3")
 """The paper's tables whose numbers stand in ``cdsp/reporting/reported.csv``."""
 
-PICTURES = ("panel", "comparison")
-"""Figures that are pictures; the others are plots, which are drawn as SVG as well."""
-
 
 def figure_endings(table: TableSettings) -> list[str]:
     """What follows the table's name in the names of its figures' files."""
-    return [
-        f"_{figure}.{ending}"
-        for figure in table.figures
-        for ending in (("png",) if figure in PICTURES else ("png", "svg"))
-    ]
+    return [f"_{figure}.{ending}" for figure in table.figures for ending in FIGURES[figure].endings]
 
 
 def table_options(table: TableSettings) -> str:

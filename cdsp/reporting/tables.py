@@ -11,8 +11,6 @@ import pandas as pd
 
 from cdsp.experiment.variants import method_row
 from cdsp.io.files import (
-    METRICS_FORMAT,
-    METRICS_VERSION,
     QUALITY_FORMAT,
     QUALITY_VERSION,
     TABLE_FORMAT,
@@ -22,7 +20,7 @@ from cdsp.io.files import (
     write_text,
 )
 from cdsp.reporting.reported import load_reported
-from cdsp.reporting.runs import read_log
+from cdsp.reporting.runs import read_evaluation
 
 COLUMNS = (
     "method",
@@ -89,26 +87,22 @@ def make_table(
 
 def _read_run(path: Path, options: Sequence[str]) -> dict[str, Any]:
     """What a table tells of one run."""
-    value = read_json(path, METRICS_FORMAT, METRICS_VERSION)
-    terms = value["training"]["terms"]
+    run = read_evaluation(path)
+    terms = run.training.get("terms", {})
     varied = {}
     for option in options:
         term, _, key = option.partition(".")
         varied[option] = terms.get(term, {}).get(key)
+    log = run.read_training().log
     return {
-        **value["name"],
-        "method": method_row(value["name"]["method"]),
+        **run.name,
+        "method": method_row(run.name["method"]),
         **varied,
-        "protocol": value["protocol"],
-        "miou": 100 * value["mean_iou"],
-        "feature_variance": _last_feature_variance(Path(value["weights"]).parent),
+        "protocol": run.protocol,
+        "miou": 100 * run.mean_iou,
+        "feature_variance": log[-1].get("feature_variance") if log else None,
         "path": str(path),
     }
-
-
-def _last_feature_variance(folder: Path) -> float | None:
-    log = read_log(folder)
-    return log[-1].get("feature_variance") if log else None
 
 
 def read_table(path: Path) -> pd.DataFrame:
@@ -181,8 +175,8 @@ def write_table(
     """
     protocols = {}
     for path in metrics:
-        value = read_json(path, METRICS_FORMAT, METRICS_VERSION)
-        protocols[value["protocol"]] = value["protocol_settings"]
+        run = read_evaluation(path)
+        protocols[run.protocol] = run.protocol_settings
     labels = make_labels_table(quality, next(iter(protocols.values()))["classes"])
     table = make_table(metrics, options=options, labels=labels)
     runs = table.pop("metrics").tolist()

@@ -31,9 +31,10 @@ def settings(
 
 def plan(
     tables: Annotated[
-        list[str] | None, typer.Argument(help="Tables, as table1 or results/table1.csv; or all.")
+        list[str] | None,
+        typer.Argument(help="Tables, as table1 or results/table1.csv; all, or none: all of them."),
     ] = None,
-    config: Annotated[
+    configfile: Annotated[
         list[Path] | None,
         typer.Option(help="Configuration, config.yaml if left out; more are merged in order."),
     ] = None,
@@ -47,7 +48,7 @@ def plan(
     from cdsp.training import runtime
 
     text = describe_cost(
-        config or [Path("config.yaml")],
+        configfile or [Path("config.yaml")],
         tables or [],
         results=Path("results"),
         hardware=runtime.describe(runtime.prepare(1)),

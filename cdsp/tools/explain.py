@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import textwrap
-import tokenize
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -15,71 +14,49 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from cdsp.evaluation.evaluate import class_indices
 from cdsp.experiment.variants import method_row
-from cdsp.io.files import (
-    METRICS_FORMAT,
-    METRICS_VERSION,
-    TABLE_FORMAT,
-    TABLE_VERSION,
-    read_json,
-)
-from cdsp.metrics import scores
-from cdsp.reporting.runs import RunRecord, read_record
+from cdsp.metrics import class_indices, scores
+from cdsp.reporting.runs import Evaluation, TrainingRecord, read_evaluation
+from cdsp.reporting.table_rows import RESULT_COLUMNS, Row, read_rows
 from cdsp.settings import nearest
 
 WIDTH = 96
-RESULT_COLUMNS = {
-    "pseudo_label_miou",
-    "miou_mean",
-    "miou_std",
-    "num_seeds",
-    "feature_variance",
-    "source",
-    "reported",
-    "reported_test",
-    "citation",
-}
-"""Columns of a table that do not tell what the row is."""
-
 Facts = dict[str, dict[str, str]]
 """What is known of a run: heading → name → value."""
 
 
 @dataclass(frozen=True)
-class Row:
-    """A row of a table: its texts and the ``metrics.json`` of each of its runs."""
-
-    number: int
-    values: dict[str, str]
-    metrics: tuple[Path, ...]
-
-
-@dataclass(frozen=True)
-class EvaluatedRun:
+class ExplainedRun:
     """A run behind a row.
 
     Attributes:
-        path: its ``metrics.json``.
-        name: what the run and its evaluation are, by the columns of the table.
-        seed: of the training.
-        stated: mean IoU by ``metrics.json``, a fraction.
-        computed: the same from the confusion matrix beside it; None where that is missing.
-        command: the command line of the evaluation; None where it is not recorded.
-        trained_again: whether the run's folder now holds another network than was evaluated.
-        record: what the training left.
+        evaluation: what ``metrics.json`` tells.
+        training: what the training left.
+        computed: mean IoU by the confusion matrix, a fraction; None where the file is missing.
         facts: all that can be compared with other runs.
     """
 
-    path: Path
-    name: dict[str, str]
-    seed: int
-    stated: float
+    evaluation: Evaluation
+    training: TrainingRecord
     computed: float | None
-    command: str | None
-    trained_again: bool
-    record: RunRecord
     facts: Facts
+
+    @property
+    def seed(self) -> str:
+        """Of the training."""
+        return self.evaluation.name["seed"]
+
+    @property
+    def columns(self) -> dict[str, str]:
+        """What the run and its evaluation are, by the columns of the table."""
+        name = self.evaluation.name
+        protocol = {"protocol": self.evaluation.protocol}
+        return {**name, "method": method_row(name["method"]), **protocol}
+
+    @property
+    def trained_again(self) -> bool:
+        """Whether the run's folder now holds another network than was evaluated."""
+        return self.training.settings not in (None, self.evaluation.training)
 
 
 @dataclass(frozen=True)
@@ -93,63 +70,6 @@ class Explanation:
 
     text: str
     confirmed: bool
-
-
-def read_rows(table: Path) -> list[Row]:
-    """Read a table and which runs stand behind it.
-
-    Args:
-        table: the CSV file; the JSON beside it names the runs.
-
-    Raises:
-        ValueError: a missing or damaged file, or two that do not belong together.
-    """
-    beside = table.with_suffix(".json")
-    if not table.is_file() or not beside.is_file():
-        missing = beside if table.is_file() else table
-        raise ValueError(
-            f"{missing}: no such file; a table is explained by its CSV and the JSON beside it, "
-            "which is written with it and names its runs; make the table again"
-        )
-    try:
-        frame = pd.read_csv(table, dtype=str, keep_default_na=False)
-    except (OSError, ValueError) as error:
-        raise ValueError(f"{table}: not a readable table ({error}); make it again") from error
-    runs = read_json(beside, TABLE_FORMAT, TABLE_VERSION).get("rows")
-    try:
-        metrics = [tuple(Path(path) for path in row["metrics"]) for row in runs]  # type: ignore[union-attr]
-    except (KeyError, TypeError) as error:
-        raise ValueError(f"{beside}: damaged; make the table again") from error
-    if len(metrics) != len(frame) or "method" not in frame:
-        raise ValueError(f"{table}: not the table that {beside.name} tells of; make it again")
-    values = frame.to_dict("records")
-    return [
-        Row(index + 1, {str(key): value for key, value in values[index].items()}, paths)
-        for index, paths in enumerate(metrics)
-    ]
-
-
-def list_rows(table: Path) -> str:
-    """The rows of a table with their numbers, results and what tells them apart.
-
-    Raises:
-        ValueError: see `read_rows`.
-    """
-    rows = read_rows(table)
-    names = [name for name in (rows[0].values if rows else ()) if name not in RESULT_COLUMNS]
-    groups = [[row for row in rows if bool(row.metrics) == measured] for measured in (True, False)]
-    telling = [
-        name
-        for name in names
-        if any(len({row.values[name] for row in group}) > 1 for group in groups)
-    ]
-    lines = [f"{table}: {len(rows)} rows", "", f"{'row':>4}  {'mIoU (%)':>13}  {'runs':>8}  what"]
-    for row in rows:
-        what = [row.values["method"]] + [row.values[n] for n in telling if n != "method"]
-        known = ", ".join(value for value in what if value)
-        runs = str(len(row.metrics)) if row.metrics else "reported"
-        lines.append(f"{row.number:>4}  {_result(row):>13}  {runs:>8}  {known}")
-    return "\n".join([*lines, "", f"One of them: cdsp reporting explain {table} ROW"])
 
 
 def explain_rows(table: Path, wanted: str) -> Explanation:
@@ -184,9 +104,9 @@ def _explain(table: Path, row: Row) -> Explanation:
         return Explanation("\n".join([*lines, *_reported(row)]), True)
     runs = [_read_run(path) for path in row.metrics if path.is_file()]
     absent = [path for path in row.metrics if not path.is_file()]
-    absent += [run.path.with_name("confusion.npy") for run in runs if run.computed is None]
+    absent += [run.evaluation.confusion_path for run in runs if run.computed is None]
     changes = [change for run in runs for change in _differences_in_run(row, run)]
-    lines += [f"mIoU {_result(row)} %", "  by the confusion matrix of each run:"]
+    lines += [f"mIoU {row.result} %", "  by the confusion matrix of each run:"]
     lines += [f"    seed {run.seed}  {_percent(run.computed)}" for run in runs]
     if not absent:
         series = pd.Series([run.computed for run in runs], dtype=float)
@@ -204,7 +124,7 @@ def _explain(table: Path, row: Row) -> Explanation:
 
 def _reported(row: Row) -> list[str]:
     test = row.values.get("reported_test")
-    numbers = f"{_result(row)} %" + (f", on the test images {test} %" if test else "")
+    numbers = f"{row.result} %" + (f", on the test images {test} %" if test else "")
     return [
         f"mIoU {numbers}: reported, not measured here",
         *_paragraph({"Source:": row.values.get("citation") or "not told"}, "  "),
@@ -215,55 +135,21 @@ def _percent(fraction: float | None) -> str:
     return "unknown" if fraction is None or math.isnan(fraction) else f"{100 * fraction:.6f}"
 
 
-def _result(row: Row) -> str:
-    """Mean ± spread of a row, or what is reported."""
-    mean, spread = row.values.get("miou_mean", ""), row.values.get("miou_std", "")
-    if not row.metrics:
-        return row.values.get("reported", "")
-    return f"{mean} ± {spread}" if spread else mean
-
-
-def _read_run(path: Path) -> EvaluatedRun:
-    metrics = read_json(path, METRICS_FORMAT, METRICS_VERSION)
+def _read_run(path: Path) -> ExplainedRun:
+    evaluation = read_evaluation(path)
+    training = evaluation.read_training()
+    _ = training.seconds  # a damaged log is told before anything else
     try:
-        classes = list(metrics["class_iou"])
-        averaged = class_indices(metrics["protocol_settings"]["classes"], classes)
-        record = read_record(Path(metrics["weights"]).parent)
-        training, name = metrics["training"], metrics["name"]
-        return EvaluatedRun(
-            path=path,
-            name={
-                **{key: str(value) for key, value in name.items()},
-                "method": method_row(name["method"]),
-                "protocol": metrics["protocol"],
-            },
-            seed=training["seed"],
-            stated=float(metrics["mean_iou"]),
-            computed=_recompute(path.with_name("confusion.npy"), len(classes), averaged),
-            command=metrics.get("command"),
-            trained_again=record.settings not in (None, training),
-            record=record,
-            facts=_facts(metrics, record.environment or {"unknown": ""}),
+        facts = _facts(evaluation, training.environment or {"unknown": ""})
+        averaged = class_indices(
+            evaluation.protocol_settings["classes"], list(evaluation.class_iou)
         )
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{path}: incomplete ({error!r}); evaluate the run again") from error
-
-
-def _recompute(path: Path, num_classes: int, averaged: list[int] | None) -> float | None:
-    """Mean IoU of a stored confusion matrix, a fraction; None where there is no file."""
-    if not path.is_file():
-        return None
-    try:
-        # Mapped, so that a header that lies about its size is refused before memory is taken.
-        confusion = np.array(np.lib.format.open_memmap(path, mode="r"))
-    except (OSError, ValueError, OverflowError, SyntaxError, tokenize.TokenError) as error:
-        raise ValueError(f"{path}: not readable ({error}); evaluate the run again") from error
-    if confusion.shape != (num_classes, num_classes) or confusion.dtype.kind not in "iu":
-        raise ValueError(
-            f"{path}: expected {num_classes} × {num_classes} counts, found {confusion.dtype} of "
-            f"shape {confusion.shape}; evaluate the run again"
-        )
-    return scores(confusion, averaged).mean_iou
+    computed = None
+    if evaluation.confusion_path.is_file():
+        computed = scores(evaluation.read_confusion(), averaged).mean_iou
+    return ExplainedRun(evaluation, training, computed, facts)
 
 
 def _differences_from_table(row: Row, mean: float, spread: float, count: int) -> list[str]:
@@ -287,34 +173,34 @@ def _same(text: str, number: float) -> bool:
         return False
 
 
-def _differences_in_run(row: Row, run: EvaluatedRun) -> list[str]:
+def _differences_in_run(row: Row, run: ExplainedRun) -> list[str]:
     """Where a run's files contradict each other or the row."""
     differences = []
+    path, stated = run.evaluation.path, run.evaluation.mean_iou
     if run.computed is not None and not np.isclose(
-        run.computed, run.stated, rtol=1e-9, atol=0, equal_nan=True
+        run.computed, stated, rtol=1e-9, atol=0, equal_nan=True
     ):
         differences.append(
-            f"{run.path}: mean_iou is {run.stated}, and {run.computed} by the confusion matrix "
-            "beside it"
+            f"{path}: mean_iou is {stated}, and {run.computed} by the confusion matrix beside it"
         )
     differences += [
-        f"{run.path}: {key} is {value!r}, and {row.values[key]!r} in the table"
-        for key, value in run.name.items()
+        f"{path}: {key} is {value!r}, and {row.values[key]!r} in the table"
+        for key, value in run.columns.items()
         if row.values.get(key, value) != value
     ]
     if run.trained_again:
-        differences.append(f"{run.record.folder}: trained again since it was evaluated")
+        differences.append(f"{run.training.folder}: trained again since it was evaluated")
     return differences
 
 
-def _facts(metrics: dict[str, Any], environment: dict[str, Any]) -> Facts:
+def _facts(evaluation: Evaluation, environment: dict[str, Any]) -> Facts:
     """What a run's files tell, as texts that can be compared with another run's."""
-    training, data = metrics["training"], metrics["dataset"]
-    protocol = dict(metrics["protocol_settings"])
+    training, data = evaluation.training, evaluation.dataset
+    protocol = dict(evaluation.protocol_settings)
     classes = protocol.pop("classes")
     evaluated = {
         key: value
-        for key, value in metrics["environment"].items()
+        for key, value in evaluation.environment.items()
         if key != "command" and environment.get(key) != value
     }
     sections = {
@@ -330,7 +216,7 @@ def _facts(metrics: dict[str, Any], environment: dict[str, Any]) -> Facts:
         "Versions and hardware of the training": {
             key: value for key, value in environment.items() if key != "command"
         },
-        f"Protocol '{metrics['protocol']}'": protocol,
+        f"Protocol '{evaluation.protocol}'": protocol,
         "Classes that the mean IoU is taken over": {", ".join(classes) or "all that occur": ""},
         "Versions and hardware of the evaluation": evaluated or {"the same": ""},
     }
@@ -377,10 +263,10 @@ def _paragraph(values: Mapping[str, str], indent: str) -> list[str]:
     )
 
 
-def _one_run(run: EvaluatedRun, shared: Facts) -> list[str]:
+def _one_run(run: ExplainedRun, shared: Facts) -> list[str]:
     """Where a run's files lie, when and how it was made, and what it does not share."""
-    record = run.record
-    lines = [f"SEED {run.seed}", f"  metrics   {run.path}"]
+    record, path = run.training, run.evaluation.path
+    lines = [f"SEED {run.seed}", f"  metrics   {path}"]
     if record.finished:
         weights = record.folder / "weights.pt"
         written = datetime.fromtimestamp(weights.stat().st_mtime).astimezone()
@@ -402,9 +288,9 @@ def _one_run(run: EvaluatedRun, shared: Facts) -> list[str]:
     )
     commands = {
         "Trained by": (record.environment or {}).get("command"),
-        "Evaluated by": run.command,
+        "Evaluated by": run.evaluation.environment.get("command"),
         "Made again, once out of date, with the --configfile of the experiment, by": _workflow(
-            run.path
+            path
         ),
     }
     for heading, command in commands.items():

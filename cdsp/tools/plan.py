@@ -20,7 +20,7 @@ from cdsp.experiment.config import Config
 from cdsp.experiment.read import read_config
 from cdsp.experiment.run import Run
 from cdsp.io.files import digest
-from cdsp.reporting.runs import RunRecord, read_record
+from cdsp.reporting.runs import TrainingRecord, read_training
 from cdsp.segmentation.settings import SegmentationSettings
 from cdsp.settings import nearest, settings_dict
 
@@ -73,7 +73,7 @@ def describe_cost(
 
     Args:
         paths: of configuration files, see `cdsp.experiment.read.read_config`.
-        tables: their names, or paths such as ``results/table1.csv``; none: all of them.
+        tables: their names, or paths such as ``results/table1.csv``; none, or "all": all of them.
         results: folder of the results of all data sets.
         hardware: of this machine, by `cdsp.training.runtime.describe`; runs made on other
             hardware tell nothing.
@@ -83,7 +83,7 @@ def describe_cost(
         ValueError: an unknown table, a wrong configuration or a damaged file of a run.
     """
     config = read_config(*paths)
-    names = [_table_name(table, config) for table in tables] or list(config.tables)
+    names = _table_names(tables, config)
     if jobs is None:
         jobs = default_jobs(config.segmentation.cpu_threads)
     folder = results / config.dataset
@@ -163,6 +163,12 @@ def hours_at_a_time(seconds: Iterable[float], jobs: int) -> float:
     return max(free) / 3600
 
 
+def _table_names(tables: Sequence[str], config: Config) -> list[str]:
+    if not tables or (list(tables) == ["all"] and "all" not in config.tables):
+        return list(config.tables)
+    return [_table_name(table, config) for table in tables]
+
+
 def _table_name(table: str, config: Config) -> str:
     name = Path(table).name.removesuffix(".csv")
     if name not in config.tables:
@@ -170,11 +176,11 @@ def _table_name(table: str, config: Config) -> str:
     return name
 
 
-def _all_records(folder: Path) -> list[RunRecord]:
-    return [read_record(path.parent) for path in sorted(folder.rglob("log.jsonl"))]
+def _all_records(folder: Path) -> list[TrainingRecord]:
+    return [read_training(path.parent) for path in sorted(folder.rglob("log.jsonl"))]
 
 
-def _plan(config: Config, run: Run, folder: Path, earlier: Sequence[RunRecord]) -> PlannedRun:
+def _plan(config: Config, run: Run, folder: Path, earlier: Sequence[TrainingRecord]) -> PlannedRun:
     settings = config.segmentation_settings(run.network)
     wanted = {
         "settings": settings_dict(settings),
@@ -182,7 +188,7 @@ def _plan(config: Config, run: Run, folder: Path, earlier: Sequence[RunRecord]) 
             name: settings_dict(term) for name, term in config.method(run.method).terms.items()
         },
     }
-    record = read_record(folder / "segmentation" / run.folder)
+    record = read_training(folder / "segmentation" / run.folder)
     begun = {} if record.settings is None else record.settings
     outdated = bool(begun) and any(
         digest(begun.get(key)) != digest(value) for key, value in wanted.items()
@@ -199,7 +205,7 @@ def _plan(config: Config, run: Run, folder: Path, earlier: Sequence[RunRecord]) 
 
 
 def _epoch_seconds(
-    run: Run, settings: SegmentationSettings, earlier: Sequence[RunRecord]
+    run: Run, settings: SegmentationSettings, earlier: Sequence[TrainingRecord]
 ) -> float | None:
     """Median time of an epoch in the runs that are most like this one."""
     like = [
@@ -212,7 +218,7 @@ def _epoch_seconds(
     return statistics.median(seconds) if seconds else None
 
 
-def _setting(record: RunRecord, section: str, key: str) -> Any:
+def _setting(record: TrainingRecord, section: str, key: str) -> Any:
     values = (record.settings or {}).get(section)
     return values.get(key) if isinstance(values, Mapping) else None
 

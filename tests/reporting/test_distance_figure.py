@@ -5,7 +5,7 @@ from matplotlib.text import Text
 from cdsp.distance_maps.compute import make_distance_maps
 from cdsp.io.files import IGNORE
 from cdsp.io.store import LabelStore, write_store
-from cdsp.reporting.distance_figure import draw_distance_maps
+from cdsp.reporting.figures.distance_maps import draw_distance_maps
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from cdsp.evaluation.settings import EvaluationSettings
 from cdsp.io.files import VOC_PALETTE
 from cdsp.io.store import LabelStore
 from cdsp.pictures.overlay import overlay, overlay_scribbles
-from cdsp.reporting.panel import draw_panel
+from cdsp.reporting.figures.panel import draw_panel
 
 QUICK = EvaluationSettings(scales=(1.0,), long_side=0, window=0)
 

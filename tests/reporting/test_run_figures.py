@@ -7,11 +7,13 @@ import numpy as np
 import pytest
 from matplotlib.container import BarContainer, ErrorbarContainer
 from matplotlib.text import Text
-from run_name import NAME as RUN_NAME
+from run_files import NAME as RUN_NAME
+from run_files import metrics_content
 
-from cdsp.io.files import METRICS_VERSION
 from cdsp.pictures.style import save_figure
-from cdsp.reporting.run_figures import draw_class_iou, draw_confusion, draw_training
+from cdsp.reporting.figures.class_iou import draw_class_iou
+from cdsp.reporting.figures.confusion import draw_confusion
+from cdsp.reporting.figures.training import draw_training
 
 NAME = {**RUN_NAME, "seed": 0}
 
@@ -29,15 +31,9 @@ def run(tmp_path):
         weights = tmp_path / "segmentation" / str(len(paths)) / "weights.pt"
         for folder in (path.parent, weights.parent):
             folder.mkdir(parents=True)
-        content = {
-            "format": "cdsp-metrics",
-            "version": METRICS_VERSION,
-            "name": NAME | name,
-            "weights": str(weights),
-            "protocol": protocol,
-            "mean_iou": 0.7,
-            "class_iou": class_iou,
-        }
+        content = metrics_content(
+            name=NAME | name, weights=str(weights), protocol=protocol, class_iou=class_iou
+        )
         path.write_text(json.dumps(content))
         if confusion is not None:
             np.save(path.with_name("confusion.npy"), np.array(confusion, np.int64))
@@ -322,18 +318,18 @@ def test_large_matrices_have_no_numbers(run, number, written):
     ("damage", "message"),
     [
         (lambda path: path.unlink(), "no such file; evaluate"),
-        (lambda path: path.write_bytes(b""), "not a NumPy array"),
-        (lambda path: path.write_bytes(path.read_bytes()[:-8]), "not a NumPy array"),
-        (lambda path: path.write_bytes(b"PK\x03\x04" + bytes(50)), "not a NumPy array"),
-        (lambda path: np.save(path, np.array([[{}]])), "not a NumPy array"),
+        (lambda path: path.write_bytes(b""), "not readable"),
+        (lambda path: path.write_bytes(path.read_bytes()[:-8]), "not readable"),
+        (lambda path: path.write_bytes(b"PK\x03\x04" + bytes(50)), "not readable"),
+        (lambda path: np.save(path, np.array([[{}]])), "not readable"),
         (lambda path: np.save(path, np.eye(3)), r"expected \(3, 3\) integers, found .* of float64"),
         (lambda path: np.save(path, np.ones((2, 2), int)), r"expected \(3, 3\) integers"),
-        (lambda path: replace_in(path, b"(3, 3)", b"(3, 3["), "not a NumPy array"),
-        (lambda path: replace_in(path, b"(3, 3), ", b"(9999999"), "not a NumPy array"),
-        (lambda path: replace_in(path, b"(3, 3), ", b"(10**9,)"), "not a NumPy array"),
-        (lambda path: replace_in(path, b"(3, 3), }  ", b"(9**7,9**7)"), "not a NumPy array"),
-        (lambda path: replace_in(path, b"(3, 3), }    ", b"(9999,99999)}"), "not a NumPy array"),
-        (lambda path: replace_in(path, b"(3, 3), ", b"(-3, 3),"), "not a NumPy array"),
+        (lambda path: replace_in(path, b"(3, 3)", b"(3, 3["), "not readable"),
+        (lambda path: replace_in(path, b"(3, 3), ", b"(9999999"), "not readable"),
+        (lambda path: replace_in(path, b"(3, 3), ", b"(10**9,)"), "not readable"),
+        (lambda path: replace_in(path, b"(3, 3), }  ", b"(9**7,9**7)"), "not readable"),
+        (lambda path: replace_in(path, b"(3, 3), }    ", b"(9999,99999)}"), "not readable"),
+        (lambda path: replace_in(path, b"(3, 3), ", b"(-3, 3),"), "not readable"),
     ],
 )
 def test_damaged_matrices_end_in_a_message(run, damage, message):

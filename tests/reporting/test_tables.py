@@ -5,7 +5,7 @@ import re
 import statistics
 
 import pytest
-from run_name import NAME
+from run_files import NAME, metrics_content
 
 from cdsp.reporting.tables import COLUMNS, LABEL_COLUMNS, make_table, write_table
 
@@ -18,21 +18,15 @@ def metrics(tmp_path):
     def write(mean_iou, seed=0, protocol="quick", terms=None, **name):
         path = tmp_path / f"run-{len(paths)}" / "metrics.json"
         path.parent.mkdir()
-        content = {
-            "format": "cdsp-metrics",
-            "version": 2,
-            "name": {**NAME, "seed": seed, **name},
-            "weights": str(path.parent / "weights.pt"),
-            "protocol": protocol,
-            "protocol_settings": {
-                "scales": [1.0],
-                "window": 0 if protocol == "quick" else 465,
-                "classes": [],
-            },
-            "mean_iou": mean_iou,
-            "class_iou": {"background": 0.9, "cat": None},
-            "training": {"terms": terms or {"scribble": {"weight": 1.0}}},
-        }
+        window = 0 if protocol == "quick" else 465
+        content = metrics_content(
+            name={**NAME, "seed": seed, **name},
+            weights=str(path.parent / "weights.pt"),
+            protocol=protocol,
+            protocol_settings={"scales": [1.0], "window": window, "classes": []},
+            mean_iou=mean_iou,
+            training={"terms": terms or {"scribble": {"weight": 1.0}}},
+        )
         path.write_text(json.dumps(content))
         paths.append(path)
         return path
@@ -74,7 +68,7 @@ def test_one_run_twice_is_refused(metrics):
     with pytest.raises(ValueError, match="given twice") as caught:
         make_table([*paths, paths[1]])
     assert "'method': 'cdsp'" in str(caught.value)
-    assert "'seed': 1" in str(caught.value)
+    assert "'seed': '1'" in str(caught.value)
 
 
 def test_damaged_metrics_are_named(metrics, tmp_path):

@@ -3,7 +3,7 @@ import pytest
 
 from cdsp.io.store import LabelStore, write_store
 from cdsp.metrics import confusion_matrix, scores
-from cdsp.reporting.worst import draw_worst_labels
+from cdsp.reporting.figures.worst import draw_worst_labels
 
 
 def test_the_worst_come_first(tiny_data, tmp_path):

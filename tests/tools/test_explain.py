@@ -7,13 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from run_name import NAME
+from run_files import NAME, metrics_content
 from typer.testing import CliRunner
 
 from cdsp import cli
-from cdsp.io.files import METRICS_FORMAT, METRICS_VERSION, TABLE_FORMAT, TABLE_VERSION
+from cdsp.io.files import TABLE_FORMAT, TABLE_VERSION
+from cdsp.reporting.table_rows import list_rows
 from cdsp.reporting.tables import write_table
-from cdsp.tools.explain import WIDTH, explain_rows, list_rows
+from cdsp.tools.explain import WIDTH, explain_rows
 
 TABLE = Path("results/table1.csv")
 # Intersection over union by hand: 8/10 and 10/12; 5/15 twice.
@@ -52,20 +53,15 @@ def write_run(seed=0, *, method="cdsp", confusion=None, mean_iou=None, classes=(
     log = [{"epoch": epoch, "seconds": 10.0 * epoch + seed} for epoch in (1, 2, 3)]
     write(run / "log.jsonl", "".join(json.dumps(line) + "\n" for line in log))
     metrics = Path(f"results/shapes/evaluation/{method}/seed-{seed}/quick/metrics.json")
-    content = {
-        "format": METRICS_FORMAT,
-        "version": METRICS_VERSION,
-        "name": name,
-        "weights": str(run / "weights.pt"),
-        "protocol": "quick",
-        "protocol_settings": {"scales": [1.0], "window": 321, "classes": list(classes)},
-        "dataset": {"name": "shapes", "digest": "d1d2d3d4", "num_images": 120},
-        "mean_iou": MEANS[seed] if mean_iou is None else mean_iou,
-        "class_iou": {"background": 0.5, "cat": 0.5},
-        "training": training,
-        "environment": ENVIRONMENT,
-        "command": f"cdsp evaluation {run}/weights.pt",
-    }
+    content = metrics_content(
+        name=name,
+        weights=str(run / "weights.pt"),
+        protocol_settings={"scales": [1.0], "window": 321, "classes": list(classes)},
+        mean_iou=MEANS[seed] if mean_iou is None else mean_iou,
+        class_iou={"background": 0.5, "cat": 0.5},
+        training=training,
+        environment={**ENVIRONMENT, "command": f"cdsp evaluation {run}/weights.pt"},
+    )
     write(metrics, content)
     np.save(
         metrics.with_name("confusion.npy"), CONFUSIONS[seed] if confusion is None else confusion
@@ -425,11 +421,18 @@ def test_other_arrays_are_no_confusion_matrix(two_runs, array):
 )
 def test_incomplete_metrics_are_named(two_runs, key):
     for value in (None, 5):
-        if (key, value) == ("mean_iou", 5):
-            continue
+        if key == "mean_iou":
+            value = "x"
         change(two_runs[0], **{key: value})
-        with pytest.raises(ValueError, match=r"seed-0/quick/metrics\.json: incomplete"):
+        with pytest.raises(ValueError, match=r"seed-0/quick/metrics\.json: damaged"):
             explain_rows(TABLE, "1")
+
+
+@pytest.mark.usefixtures("two_runs")
+def test_the_command_of_the_evaluation_is_told():
+    text = parts(explain_rows(TABLE, "1").text)["SEED 1"]
+    command = "cdsp evaluation results/shapes/segmentation/cdsp/seed-1/weights.pt"
+    assert f"  Evaluated by\n    {command}\n" in text
 
 
 @pytest.mark.usefixtures("two_runs")

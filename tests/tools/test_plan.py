@@ -208,6 +208,7 @@ def test_runs_that_tables_share_count_once_in_all():
     assert "several tables, and are made once: 2." in text
     assert list(table(describe("two", "results/three.csv"))) == ["two", "three", "together"]
     assert list(table(describe("results/drawn/three.csv"))) == ["three"]
+    assert describe("all") == text
 
 
 @pytest.mark.parametrize(
@@ -231,6 +232,11 @@ def test_an_unknown_table_is_named_with_the_nearest():
     for name in ("tabel1", "results/tabel1.csv"):
         with pytest.raises(ValueError, match=r"unknown table .*did you mean 'table1'"):
             describe(name)
+
+
+def test_a_table_may_be_named_all():
+    write_config(all={"methods": ["labels"]}, other={})
+    assert list(table(describe("all"))) == ["all"]
 
 
 def test_jobs_side_by_side_take_the_time_of_the_longest_queue():
@@ -329,4 +335,7 @@ def test_the_command_reads_the_configuration_of_the_project(monkeypatch):
     assert run("--jobs", "1") == table(describe())
     assert run("other", "--jobs", "2") == table(describe("other", jobs=2))
     Path("config.yaml").rename("elsewhere.yaml")
-    assert run("--config", "elsewhere.yaml", "main")["main"][0] == "4"
+    assert run("--configfile", "elsewhere.yaml", "main")["main"][0] == "4"
+    Path("seeds.yaml").write_text("tables: {main: {seeds: [0]}}")
+    files = ("--configfile", "elsewhere.yaml", "--configfile", "seeds.yaml")
+    assert run(*files, "main")["main"][0] == "2"

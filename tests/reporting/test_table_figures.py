@@ -26,7 +26,10 @@ from cdsp.pictures.style import (
     save_figure,
     style,
 )
-from cdsp.reporting.plots import draw_curves, draw_heat_map, draw_label_quality, row_labels
+from cdsp.reporting.figures.curves import draw_curves
+from cdsp.reporting.figures.heat_map import draw_heat_map
+from cdsp.reporting.figures.label_quality import draw_label_quality
+from cdsp.reporting.figures.measured_rows import row_labels
 
 ROW = {
     "method": "cdsp",
@@ -473,7 +476,7 @@ import sys
 from pathlib import Path
 import pandas as pd
 from cdsp.pictures.style import save_figure
-from cdsp.reporting.plots import draw_heat_map
+from cdsp.reporting.figures.heat_map import draw_heat_map
 save_figure(draw_heat_map(pd.read_csv(sys.argv[1])), Path(sys.argv[2]))
 """
     table = tmp_path / "table.csv"

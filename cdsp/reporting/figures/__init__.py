@@ -1,0 +1,1 @@
+"""Figures of tables and runs: one module for each, named by `cdsp.reporting.settings.FIGURES`."""

@@ -1,0 +1,83 @@
+import json
+import math
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from run_files import metrics_content
+
+from cdsp.reporting.runs import read_evaluation, read_training
+
+
+@pytest.fixture
+def write(tmp_path):
+    """Function that writes a metrics.json, with other values for some of its entries."""
+
+    def write(**changes):
+        path = tmp_path / "metrics.json"
+        path.write_text(json.dumps(metrics_content(**changes)))
+        return path
+
+    return write
+
+
+def test_an_evaluation_is_what_its_file_says(write):
+    run = read_evaluation(write())
+    assert (run.name["method"], run.name["seed"], run.protocol) == ("cdsp", "0", "quick")
+    assert (run.mean_iou, run.class_iou["background"]) == (0.5, 0.9)
+    assert math.isnan(run.class_iou["cat"])
+    assert run.training["terms"] == {"scribble": {"weight": 1.0}}
+    assert run.environment["cpu"] == "abacus"
+
+
+def test_a_mean_that_is_null_is_not_a_number(write):
+    assert math.isnan(read_evaluation(write(mean_iou=None)).mean_iou)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"name": {"method": "cdsp"}},
+        {"weights": None},
+        {"mean_iou": "x"},
+        {"mean_iou": [0.5]},
+        {"class_iou": {}},
+        *({key: 5} for key in ("name", "dataset", "training", "environment", "class_iou")),
+    ],
+)
+def test_damaged_metrics_are_named(write, changes):
+    with pytest.raises(ValueError, match=r"metrics\.json: damaged .*evaluate the network again"):
+        read_evaluation(write(**changes))
+
+
+def test_the_confusion_matrix_lies_beside_the_metrics(write):
+    run = read_evaluation(write())
+    with pytest.raises(ValueError, match=r"confusion\.npy: no such file"):
+        run.read_confusion()
+    np.save(run.confusion_path, np.array([[3, 1], [0, 5]]))
+    assert run.read_confusion().tolist() == [[3, 1], [0, 5]]
+
+
+def test_a_training_is_read_as_far_as_it_is_there(tmp_path):
+    assert read_training(tmp_path / "nowhere").log is None
+    record = read_training(tmp_path)
+    assert [path.name for path in record.missing] == [
+        "weights.pt",
+        "settings.json",
+        "environment.json",
+        "log.jsonl",
+    ]
+    assert record.seconds is None
+    (tmp_path / "log.jsonl").write_text('{"epoch": 1, "seconds": 2.5}\n')
+    record = read_training(tmp_path)
+    assert record.log == ({"epoch": 1.0, "seconds": 2.5},)
+    assert record.seconds == (2.5,)
+
+
+def test_reading_runs_loads_neither_torch_nor_matplotlib():
+    script = """
+import sys, cdsp.reporting.runs, cdsp.reporting.settings
+assert not {"torch", "matplotlib"} & set(sys.modules)
+"""
+    subprocess.run([sys.executable, "-c", script], check=True)
