@@ -1,4 +1,4 @@
-"""The protocol that a network is evaluated by."""
+"""The protocol of an evaluation."""
 
 from __future__ import annotations
 

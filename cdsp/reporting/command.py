@@ -24,7 +24,8 @@ def reporting_table(
         list[Path] | None, typer.Option(help="Measured pseudo-labels to mention below it.")
     ] = None,
     option: Annotated[
-        list[str] | None, typer.Option(help="Option of a loss term to show: lorm.weight.")
+        list[str] | None,
+        typer.Option(help="Option to show in a column: lorm.weight, segmentation.epochs."),
     ] = None,
     reported: Annotated[
         str | None, typer.Option(help="The paper's table1, table2 or table3, to stand beside.")

@@ -52,7 +52,8 @@ def make_table(
 
     Args:
         metrics: ``metrics.json`` of each run; rows stand in the order of their first one.
-        options: of loss terms, such as "lorm.weight"; each becomes a column.
+        options: of loss terms or the training, such as "lorm.weight" or
+            "segmentation.learning_rate"; each becomes a column.
         labels: the pseudo-labels behind the runs, see `make_labels_table`.
 
     Returns:
@@ -88,11 +89,11 @@ def make_table(
 def _read_run(path: Path, options: Sequence[str]) -> dict[str, Any]:
     """What a table tells of one run."""
     run = read_evaluation(path)
-    terms = run.training.get("terms", {})
+    sections = {"segmentation": run.training.get("settings", {}), **run.training.get("terms", {})}
     varied = {}
     for option in options:
-        term, _, key = option.partition(".")
-        varied[option] = terms.get(term, {}).get(key)
+        section, _, key = option.partition(".")
+        varied[option] = sections.get(section, {}).get(key)
     log = run.read_training().log
     return {
         **run.name,
@@ -170,7 +171,8 @@ def write_table(
         output: the CSV file; the others have its name with ``.md`` and ``.html`` to be read,
             ``.json`` for the runs, and ``_labels.csv`` for the pseudo-labels behind them.
         quality: what was measured of the pseudo-labels.
-        options: of loss terms, such as "lorm.weight"; each becomes a column.
+        options: of loss terms or the training, such as "lorm.weight" or
+            "segmentation.learning_rate"; each becomes a column.
         reported: the paper's table whose numbers follow the measured rows, in columns of their own.
     """
     protocols = {}

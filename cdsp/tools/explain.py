@@ -277,7 +277,7 @@ def _one_run(run: ExplainedRun, shared: Facts) -> list[str]:
         )
     lines += [f"  missing   {path}" for path in record.missing]
     if record.missing:
-        lines.append("  What is told of the training is what metrics.json holds of it.")
+        lines.append("  metrics.json alone tells of the training.")
     lines += _sections(
         {
             heading: {

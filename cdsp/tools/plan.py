@@ -25,10 +25,10 @@ from cdsp.segmentation.settings import SegmentationSettings
 from cdsp.settings import nearest, settings_dict
 
 HARDWARE = ("platform", "device", "cpu")
-"""What `cdsp.training.runtime.describe` must say alike for one run to tell another's time."""
+"""Entries of `cdsp.training.runtime.describe`: equal ones let one run predict another's time."""
 
 SAME_STEP = ("segmentor", "backbone", "output_stride", "crop_size", "precision", "cpu_threads")
-"""Settings by which the time of an epoch changes several times over."""
+"""Settings that change the time of an epoch several times over."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class PlannedRun:
         done: epochs that are trained.
         outdated: whether it was begun with other settings than are configured now, so that it is
             trained again.
-        epoch_seconds: time of an epoch by earlier runs; None where there is none to go by.
+        epoch_seconds: time of an epoch in earlier runs; None where there is no such run.
     """
 
     run: Run
@@ -140,7 +140,7 @@ def plan_tables(
 
 
 def needed_runs(config: Config, table: str) -> list[Run]:
-    """The runs of a table, and those whose networks its pseudo-labels are made by."""
+    """The runs of a table, and the runs whose networks make its pseudo-labels."""
     runs = dict.fromkeys(config.runs(table))
     settings = config.tables[table]
     recipes = [(run.pseudo_labels, run.scribbles) for run in runs]
@@ -265,7 +265,7 @@ def _notes(
 def _unknown(
     config: Config, runs: Iterable[PlannedRun], folder: Path, paths: Sequence[Path]
 ) -> list[str]:
-    """For each network that no earlier run tells of: the run to begin with."""
+    """Name a run to begin with, for each network without an earlier run."""
     lines = []
     unknown = [run for run in runs if run.seconds is None]
     for network in dict.fromkeys(run.run.network for run in unknown):

@@ -15,7 +15,7 @@ def metrics(tmp_path):
     """Function that writes the metrics.json of a run."""
     paths = []
 
-    def write(mean_iou, seed=0, protocol="quick", terms=None, **name):
+    def write(mean_iou, seed=0, protocol="quick", terms=None, settings=None, **name):
         path = tmp_path / f"run-{len(paths)}" / "metrics.json"
         path.parent.mkdir()
         window = 0 if protocol == "quick" else 465
@@ -25,7 +25,7 @@ def metrics(tmp_path):
             protocol=protocol,
             protocol_settings={"scales": [1.0], "window": window, "classes": []},
             mean_iou=mean_iou,
-            training={"terms": terms or {"scribble": {"weight": 1.0}}},
+            training={"terms": terms or {"scribble": {"weight": 1.0}}, "settings": settings or {}},
         )
         path.write_text(json.dumps(content))
         paths.append(path)
@@ -87,6 +87,25 @@ def test_damaged_metrics_are_named(metrics, tmp_path):
     with pytest.raises(ValueError, match=r"absent\.json: no such file"):
         make_table([tmp_path / "absent.json"])
     assert not list(tmp_path.glob("table.*"))
+
+
+def test_a_setting_of_the_training_can_be_a_column(metrics):
+    rates = {"cdsp@segmentation.learning_rate=0.5": 0.5, "cdsp": 0.25}
+    runs = [
+        metrics(0.5, method=method, settings={"learning_rate": rate})
+        for method, rate in rates.items()
+    ]
+    table = make_table(runs, options=["segmentation.learning_rate"])
+    assert table["segmentation.learning_rate"].tolist() == [0.5, 0.25]
+    assert table["method"].tolist() == ["cdsp", "cdsp"]
+
+
+def test_a_mean_over_nothing_is_an_empty_cell_and_no_nan(metrics, tmp_path):
+    write_table([metrics(None)], tmp_path / "table.csv")
+    for path in tmp_path.glob("table*"):
+        assert "nan" not in path.read_text().lower(), path
+    value = json.loads((tmp_path / "table.json").read_text(), parse_constant=pytest.fail)
+    assert value["rows"][0]["row"]["miou_mean"] == ""
 
 
 NOTHING = dict.fromkeys(("background", "cat", "dog"))
