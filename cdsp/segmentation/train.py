@@ -254,7 +254,7 @@ class Trainer:
         return {
             "epoch": self.epoch + 1,
             **means,
-            "learning_rate": self.optimizer.param_groups[0]["lr"],
+            "learning_rate": self.optimizer.param_groups[-1]["lr"],  # of the terms: factor 1
             "images_per_second": len(self.sampler) * self.settings.batch_size / seconds,
             "seconds": seconds,
         }

@@ -536,6 +536,21 @@ def test_frozen_batch_norm_keeps_the_backbones_statistics(tmp_path, tiny_trainin
         assert torch.equal(before[key], after[key]) == (key in of_backbone), key
 
 
+def test_backbone_and_head_have_learning_rates_of_their_own(
+    tmp_path, tiny_training, tiny_settings, monkeypatch
+):
+    network = replace(tiny_settings.network, backbone_factor=0.0, head_factor=0.5)
+    monkeypatch.setattr(SegmentationSettings, "network", network)
+    method = parse_method({"mask": 1}, "method")
+    trainer = make_trainer(tiny_training.open(method), method, replace(tiny_settings, epochs=2))
+    before = {key: value.clone() for key, value in trainer.network.named_parameters()}
+    trainer.run(tmp_path)
+    for key, value in trainer.network.named_parameters():
+        assert torch.equal(before[key], value) == key.startswith("backbone."), key
+    rates = [group["lr"] for group in trainer.optimizer.param_groups]
+    assert rates == [0, rates[2] / 2, read_log(tmp_path)[-1]["learning_rate"]]
+
+
 # --- images without labels ----------------------------------------------------------------------
 
 
