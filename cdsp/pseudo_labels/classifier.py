@@ -254,6 +254,8 @@ def train_classifier(
     }
     network = Classifier(**arguments)
     network.backbone.load_weights(settings.backbone_weights)
+    if hint := network.backbone.side_hint(settings.crop_size):
+        logger.warning("crop_size: %s", hint)
     network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     groups = [
         {"params": network.backbone.parameters(), "factor": 1.0},

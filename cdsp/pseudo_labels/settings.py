@@ -22,7 +22,9 @@ class ClassifierSettings:
     frozen_batch_norm: bool = setting(False, "keep the running statistics of the loaded weights")
     epochs: int = setting(5, "passes over the training images", minimum=1)
     batch_size: int = setting(16, "images", minimum=1)
-    crop_size: int = setting(513, "side of the training crop, pixels; use 8k+1", minimum=17)
+    crop_size: int = setting(
+        513, "side of the training crop, pixels; 16k+1 aligns features", minimum=17
+    )
     long_side: tuple[int, int] = setting(
         (320, 640), "range of the image's longer side after scaling, pixels", minimum=16
     )

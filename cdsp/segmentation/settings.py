@@ -34,7 +34,9 @@ class SegmentationSettings:
     momentum: float = setting(0.9, "of SGD", minimum=0, maximum=1)
     weight_decay: float = setting(5e-4, "of the optimizer", minimum=0)
     gradient_clip: float = setting(0.0, "largest norm of the gradient; 0 = off", minimum=0)
-    crop_size: int = setting(465, "side of the training crop, pixels; use 8k+1", minimum=17)
+    crop_size: int = setting(
+        465, "side of the training crop, pixels; 16k+1 aligns features", minimum=17
+    )
     scale: tuple[float, float] = setting((0.5, 2.0), "range of the random scale", minimum=0.05)
     rotation: float = setting(10.0, "largest rotation, degrees", minimum=0, maximum=180)
     rotation_probability: float = setting(0.5, "of a rotation", minimum=0, maximum=1)

@@ -115,6 +115,8 @@ class Trainer:
         torch.manual_seed(seed)
         self.network = build_network(settings.network, len(self.classes))
         self.network.backbone.load_weights(settings.network.backbone_weights)
+        if hint := self.network.backbone.side_hint(settings.crop_size):
+            logger.warning("crop_size: %s", hint)
         channels = self.network.feature_channels["backbone"]
         self.terms = nn.ModuleDict(
             {name: LOSS_TERMS[name](options, channels) for name, options in method.terms.items()}

@@ -238,6 +238,16 @@ def test_sides_that_a_backbone_does_not_take_are_refused_with_one_that_it_does()
         Patches("patches", 14)(torch.zeros(1, 3, 28, 33))
 
 
+def test_sides_at_which_features_miss_the_pixels_are_told_with_one_at_which_they_do_not():
+    for stride, good, bad, better in ((16, 465, 470, 465), (8, 473, 470, 473), (8, 465, 512, 513)):
+        backbone = build_backbone("resnet18", stride)
+        assert backbone.side_hint(good) == ""
+        assert f"{bad} pixels" in backbone.side_hint(bad)
+        assert f"at {better} they do" in backbone.side_hint(bad)
+    assert Patches("patches", 14).side_hint(28) == ""
+    assert "at 28 they do" in Patches("patches", 14).side_hint(29)
+
+
 def test_resizing_follows_the_alignment_of_the_corners():
     small = torch.randn(1, 2, 4, 6)
     for stride in (8, 16):

@@ -140,6 +140,20 @@ class Backbone(nn.Module):
         corner = int(cls.align_corners)
         return rounding((side - corner) / cls.side_step) * cls.side_step + corner
 
+    def side_hint(self, side: int) -> str:
+        """What to tell of a side at which features do not lie on pixels; empty where they do.
+
+        Args:
+            side: of the images, pixels.
+        """
+        corner = int(self.align_corners)
+        if (side - corner) % self.output_stride == 0:
+            return ""
+        aligned = round((side - corner) / self.output_stride) * self.output_stride + corner
+        return (
+            f"{side} pixels: the features of {self.name} do not lie on them; at {aligned} they do"
+        )
+
     @classmethod
     def resize(cls, x: Tensor, size: torch.Size | tuple[int, int]) -> Tensor:
         """Bilinear resize of (B, C, h, w) features, or what is made of them, to (B, C, *size).
