@@ -46,7 +46,7 @@ def describe_places(
     responses = multiscale_basic_features(
         image,
         sigma_min=settings.smallest_scale,
-        sigma_max=settings.largest_scale,
+        sigma_max=settings.largest_scale,  # type: ignore[arg-type]  # any number will do
         channel_axis=-1,
     )
     means = superpixel_means(superpixels, number, responses.transpose(2, 0, 1))
@@ -133,7 +133,7 @@ def export_pixel_probabilities(
         for image_id in progress(dataset.splits["train"], "pixel classifier"):
             classes = [0, *image_classes[image_id]]
             superpixels, responses, number = describe_places(dataset.image(image_id), settings)
-            found = forest.predict_proba(responses)
+            found = np.asarray(forest.predict_proba(responses))
             chosen = np.zeros((len(classes), number))
             for row, class_id in enumerate(classes):
                 if class_id in column:

@@ -5,7 +5,7 @@ From the metrics of all runs of a table into results/<dataset>/<table>.{csv,md,h
 into Snakemake's report.
 """
 
-from cdsp.reporting.settings import figure_endings, table_options
+from cdsp.reporting.settings import figure_endings, figures_of, table_options
 
 
 def table_metrics(wildcards):
@@ -56,7 +56,7 @@ rule reporting_plot:
     log:
         PATHS.log("reporting_plot/{table}_{plot}"),
     wildcard_constraints:
-        plot="curves|heat_map|label_quality",
+        plot=one_of(figures_of("plot")),
     conda:
         "../../envs/cdsp.yaml"
     shell:
@@ -73,7 +73,7 @@ rule reporting_runs:
     log:
         PATHS.log("reporting_runs/{table}_{plot}"),
     wildcard_constraints:
-        plot="training|class_iou|confusion",
+        plot=one_of(figures_of("runs")),
     conda:
         "../../envs/cdsp.yaml"
     params:
