@@ -101,10 +101,10 @@ def evaluate(
         "protocol": protocol,
         "protocol_settings": settings_dict(settings),
         "dataset": {"name": dataset.name, "digest": dataset.digest, "num_images": len(ids)},
-        "mean_iou": result.mean_iou,
-        "pixel_accuracy": result.pixel_accuracy,
+        "mean_iou": _measured(result.mean_iou),
+        "pixel_accuracy": _measured(result.pixel_accuracy),
         "class_iou": {
-            name: None if math.isnan(value) else value
+            name: _measured(value)
             for name, value in zip(dataset.classes, result.class_iou.tolist(), strict=True)
         },
         "training": checkpoint.settings,
@@ -115,6 +115,10 @@ def evaluate(
         "mIoU %.2f, pixel accuracy %.2f", 100 * result.mean_iou, 100 * result.pixel_accuracy
     )
     return metrics
+
+
+def _measured(value: float) -> float | None:
+    return None if math.isnan(value) else value
 
 
 def class_indices(names: Sequence[str], classes: Sequence[str]) -> list[int] | None:

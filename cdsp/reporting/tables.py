@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -100,7 +101,7 @@ def _read_run(path: Path, options: Sequence[str]) -> dict[str, Any]:
         "method": method_row(value["name"]["method"]),
         **varied,
         "protocol": value["protocol"],
-        "miou": 100 * value["mean_iou"],
+        "miou": math.nan if value["mean_iou"] is None else 100 * value["mean_iou"],
         "feature_variance": _last_feature_variance(Path(value["weights"]).parent),
         "path": str(path),
     }

@@ -238,7 +238,7 @@ def _read_run(path: Path) -> EvaluatedRun:
                 "protocol": metrics["protocol"],
             },
             seed=training["seed"],
-            stated=float(metrics["mean_iou"]),
+            stated=math.nan if metrics["mean_iou"] is None else float(metrics["mean_iou"]),
             computed=_recompute(path.with_name("confusion.npy"), len(classes), averaged),
             command=metrics.get("command"),
             trained_again=record.settings not in (None, training),

@@ -112,6 +112,18 @@ def test_the_mean_can_be_of_some_classes(tiny_data, tiny_weights, evaluated, tmp
     assert metrics["pixel_accuracy"] == evaluated[1]["pixel_accuracy"]
 
 
+def test_what_was_not_measured_is_null(tiny_data, tiny_weights, evaluated, tmp_path):
+    """The mean over a class that occurs nowhere is no number, and JSON has none for it."""
+    (absent, *_) = [name for name, value in evaluated[1]["class_iou"].items() if value is None]
+    settings = EvaluationSettings(
+        scales=(1.0, 1.5), long_side=0, window=33, stride=22, classes=(absent,)
+    )
+    evaluate(tiny_weights, tiny_data.dataset, settings, tmp_path, protocol="none", device=CPU)
+    text = (tmp_path / "metrics.json").read_text()
+    assert "NaN" not in text
+    assert json.loads(text)["mean_iou"] is None
+
+
 def test_names_of_classes_become_indices():
     classes = ("background", "cat", "dog")
     assert class_indices(["dog", "background"], classes) == [2, 0]
