@@ -56,6 +56,15 @@ def read_record(folder: Path) -> RunRecord:
     )
 
 
+def read_unfinished(folder: Path) -> list[RunRecord]:
+    """What there is of trainings that were begun in a run's folder and have not ended.
+
+    Raises:
+        ValueError: a damaged file.
+    """
+    return [read_record(path) for path in sorted(folder.glob("unfinished-*"))]
+
+
 def _read_object(path: Path) -> dict[str, Any] | None:
     lines = _read_lines(path)
     return None if lines is None else _parse_object("\n".join(lines), str(path))

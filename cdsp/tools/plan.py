@@ -20,7 +20,7 @@ from cdsp.experiment.config import Config
 from cdsp.experiment.read import read_config
 from cdsp.experiment.run import Run
 from cdsp.io.files import digest
-from cdsp.reporting.runs import RunRecord, read_record
+from cdsp.reporting.runs import RunRecord, read_record, read_unfinished
 from cdsp.segmentation.settings import SegmentationSettings
 from cdsp.settings import nearest, settings_dict
 
@@ -182,11 +182,18 @@ def _plan(config: Config, run: Run, folder: Path, earlier: Sequence[RunRecord]) 
             name: settings_dict(term) for name, term in config.method(run.method).terms.items()
         },
     }
-    record = read_record(folder / "segmentation" / run.folder)
-    begun = {} if record.settings is None else record.settings
-    outdated = bool(begun) and any(
-        digest(begun.get(key)) != digest(value) for key, value in wanted.items()
-    )
+
+    def is_outdated(record: RunRecord) -> bool:
+        begun = record.settings or {}
+        return bool(begun) and any(
+            digest(begun.get(key)) != digest(value) for key, value in wanted.items()
+        )
+
+    place = folder / "segmentation" / run.folder
+    records = [read_record(place), *read_unfinished(place)]
+    current = (r for r in records if r.settings is not None and not is_outdated(r))
+    record = next(current, records[-1])
+    outdated = is_outdated(record)
     done = settings.epochs if record.finished else len(record.seconds or ())
     return PlannedRun(
         run=run,

@@ -180,6 +180,19 @@ def test_a_run_with_other_settings_is_made_again():
     assert table(describe())["main"][1] == "0"
 
 
+def test_a_run_that_is_being_made_again_is_begun():
+    """Its files are apart until it is finished, beside those of the one that it replaces."""
+    write_config(main={})
+    place = write_run("truth", 0, seconds=[36] * 10, finished=True, learning_rate=0.5)
+    other = write_run("truth", 1, seconds=[36] * 4, batch_size=3)
+    current = write_run("truth", 2, seconds=[36] * 3)
+    other.rename(place / "unfinished-0")
+    current.rename(place / "unfinished-1")
+    text = describe()
+    # Seven of ten epochs remain of it.
+    assert table(text)["main"] == ["4", "0", "1", "3", f"{37 * 36 / 3600:.2f}"]
+
+
 def test_networks_that_nobody_ran_leave_the_hours_open():
     write_config(main={"networks": [NETWORK, "deeplabv2-resnet50"]})
     write_run("truth", seconds=[36])
