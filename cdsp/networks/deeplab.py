@@ -14,8 +14,15 @@ from typing import get_args
 import torch
 from torch import Tensor, nn
 
-from cdsp.networks.backbones import build_backbone, convolution_block, initialise_head, resize
-from cdsp.networks.interface import NetworkOutput, SegmentorName
+from cdsp.networks.backbones import (
+    MobileNetV2Backbone,
+    ResNetBackbone,
+    build_backbone,
+    convolution_block,
+    initialise_head,
+    resize,
+)
+from cdsp.networks.interface import NetworkOutput, Segmentor, SegmentorName
 
 SEGMENTORS: tuple[str, ...] = get_args(SegmentorName)
 
@@ -38,11 +45,26 @@ class AtrousSpatialPyramidPooling(nn.Module):
 
     def forward(self, feature: Tensor) -> Tensor:
         """(B, C, h, w) → (B, out_channels, h, w)."""
+        return self.project(self.pyramid(feature))
+
+    def pyramid(self, feature: Tensor) -> Tensor:
+        """The branches side by side, (B, branches · out_channels, h, w)."""
         pooled = self.pooling(feature).expand(-1, -1, *feature.shape[-2:])
-        return self.project(torch.cat([b(feature) for b in self.branches] + [pooled], dim=1))
+        return torch.cat([b(feature) for b in self.branches] + [pooled], dim=1)
 
 
-class DeepLabV3Plus(nn.Module):
+def feature_channels(
+    backbone: ResNetBackbone | MobileNetV2Backbone, decoder: int
+) -> dict[str, int]:
+    """Name of each feature of `NetworkOutput` → its C, of a head whose last one has ``decoder``."""
+    return {
+        "low_level": backbone.low_level_channels,
+        "backbone": backbone.feature_channels,
+        "decoder": decoder,
+    }
+
+
+class DeepLabV3Plus(Segmentor):
     """ASPP (rates 6, 12, 18 at stride 16, doubled at 8) and a decoder with low-level features."""
 
     def __init__(
@@ -63,16 +85,19 @@ class DeepLabV3Plus(nn.Module):
         )
         for head in (self.aspp, self.low_level, self.decoder):
             initialise_head(head)
+        self.channels = feature_channels(self.backbone, decoder_channels)
 
     def forward(self, images: Tensor) -> NetworkOutput:
         """(B, 3, H, W) normalised images → `NetworkOutput`."""
         low_level, feature = self.backbone(images)
         context = resize(self.aspp(feature), low_level.shape[-2:])
-        logits = self.decoder(torch.cat([context, self.low_level(low_level)], dim=1))
-        return NetworkOutput(resize(logits, images.shape[-2:]), feature)
+        first, second, dropout, classify = self.decoder
+        decoder = second(first(torch.cat([context, self.low_level(low_level)], dim=1)))
+        logits = classify(dropout(decoder))
+        return NetworkOutput(resize(logits, images.shape[-2:]), low_level, feature, decoder)
 
 
-class DeepLabV2(nn.Module):
+class DeepLabV2(Segmentor):
     """Four dilated 3×3 convolutions (rates 6, 12, 18, 24 at stride 8, halved at 16), summed."""
 
     def __init__(
@@ -89,15 +114,16 @@ class DeepLabV2(nn.Module):
             nn.init.normal_(convolution.weight, std=0.01)
             nn.init.zeros_(convolution.bias)  # type: ignore[arg-type]
             self.head.append(convolution)
+        self.channels = feature_channels(self.backbone, self.backbone.feature_channels)
 
     def forward(self, images: Tensor) -> NetworkOutput:
         """(B, 3, H, W) normalised images → `NetworkOutput`."""
-        feature = self.backbone(images).feature
+        low_level, feature = self.backbone(images)
         logits = torch.stack([convolution(feature) for convolution in self.head]).sum(dim=0)
-        return NetworkOutput(resize(logits, images.shape[-2:]), feature)
+        return NetworkOutput(resize(logits, images.shape[-2:]), low_level, feature, feature)
 
 
-class DeepLabV2ASPP21(nn.Module):
+class DeepLabV2ASPP21(Segmentor):
     """The CDSP authors' "DeepLabV2": an ASPP whose hidden channels are the classes themselves.
 
     It has the image-pooling branch and ends in batch norm and ReLU on the logits. Kept so that
@@ -113,11 +139,15 @@ class DeepLabV2ASPP21(nn.Module):
         rates = tuple(rate * 16 // output_stride for rate in (6, 12, 18))
         self.aspp = AtrousSpatialPyramidPooling(self.backbone.feature_channels, num_classes, rates)
         initialise_head(self.aspp)
+        width = num_classes * (len(rates) + 2)
+        self.channels = feature_channels(self.backbone, width)
 
     def forward(self, images: Tensor) -> NetworkOutput:
         """(B, 3, H, W) normalised images → `NetworkOutput`."""
-        feature = self.backbone(images).feature
-        return NetworkOutput(resize(self.aspp(feature), images.shape[-2:]), feature)
+        low_level, feature = self.backbone(images)
+        decoder = self.aspp.pyramid(feature)
+        logits = resize(self.aspp.project(decoder), images.shape[-2:])
+        return NetworkOutput(logits, low_level, feature, decoder)
 
 
 def build_segmentor(
@@ -126,7 +156,7 @@ def build_segmentor(
     output_stride: int,
     num_classes: int,
     decoder_channels: int = 256,
-) -> DeepLabV3Plus | DeepLabV2 | DeepLabV2ASPP21:
+) -> Segmentor:
     """A segmentation network with random weights.
 
     Args:

@@ -29,6 +29,12 @@ class SegmentationSettings:
     epochs: int = setting(50, "passes over the training images", minimum=1)
     warmup_epochs: float = setting(10, "linear warm-up from 0 (authors' code: 5)", minimum=0)
     batch_size: int = setting(16, "images", minimum=1)
+    micro_batches: int = setting(
+        1,
+        "parts that a batch is computed in, one after another, where memory is short: the same "
+        "step but for batch norm, which sees a part",
+        minimum=1,
+    )
     optimizer: OptimizerName = setting("sgd", "AdamW learns sooner from random weights")
     learning_rate: float = setting(1e-3, "after the warm-up; falls as a cosine to 0", minimum=0)
     momentum: float = setting(0.9, "of SGD", minimum=0, maximum=1)
@@ -56,6 +62,11 @@ class SegmentationSettings:
         if self.warmup_epochs >= self.epochs:
             raise ValueError(
                 f"warmup_epochs {self.warmup_epochs} must be below epochs {self.epochs}"
+            )
+        if self.micro_batches > self.batch_size:
+            raise ValueError(
+                f"micro_batches {self.micro_batches}: expected at most the images of a batch, "
+                f"batch_size {self.batch_size}"
             )
         if self.scale[0] > self.scale[1]:
             raise ValueError(f"scale {list(self.scale)}: expected [smallest, largest]")

@@ -18,10 +18,14 @@ def test_every_network_answers_at_the_images_size_and_trains_every_parameter(
     network = build_segmentor(segmentor, backbone, output_stride, NUM_CLASSES, decoder_channels=8)
     network.train()
     # Three images: the norm after image pooling sees one value of each.
-    logits, feature = network(torch.randn(3, 3, 33, 25))
+    output = network(torch.randn(3, 3, 33, 25))
+    logits = output.logits
     assert logits.shape == (3, NUM_CLASSES, 33, 25)
     height, width = -(-33 // output_stride), -(-25 // output_stride)
-    assert feature.shape == (3, network.backbone.feature_channels, height, width)
+    assert output.backbone.shape == (3, network.backbone.feature_channels, height, width)
+    assert output.low_level.shape == (3, network.backbone.low_level_channels, 9, 7)
+    for name in ("low_level", "backbone", "decoder"):
+        assert network.channels[name] == getattr(output, name).shape[1]
     (logits * torch.randn_like(logits)).sum().backward()
     for name, parameter in network.named_parameters():
         assert parameter.grad is not None, name
@@ -30,14 +34,37 @@ def test_every_network_answers_at_the_images_size_and_trains_every_parameter(
 
 
 @pytest.mark.parametrize("segmentor", SEGMENTORS)
-def test_the_feature_is_the_backbones_last_and_the_logits_come_from_it(segmentor):
+def test_features_are_those_of_their_names_and_the_logits_come_from_them(segmentor):
     torch.manual_seed(0)
     network = build_segmentor(segmentor, "resnet18", 16, NUM_CLASSES, decoder_channels=8).eval()
     images = torch.randn(1, 3, 33, 33)
-    logits, feature = network(images)
-    assert torch.equal(feature, network.backbone(images).feature)
-    (gradient,) = torch.autograd.grad(logits.square().sum(), feature)
-    assert gradient.any()
+    output = network(images)
+    low_level, feature = network.backbone(images)
+    assert torch.equal(output.low_level, low_level)
+    assert torch.equal(output.backbone, feature)
+    for feature in (output.backbone, output.decoder):
+        (gradient,) = torch.autograd.grad(output.logits.square().sum(), feature, retain_graph=True)
+        assert gradient.any()
+
+
+@pytest.mark.parametrize("segmentor", SEGMENTORS)
+def test_one_layer_stands_between_the_decoders_feature_and_the_logits(segmentor):
+    torch.manual_seed(0)
+    network = build_segmentor(segmentor, "resnet18", 16, NUM_CLASSES, decoder_channels=8)
+    network.train()
+    output = network(torch.randn(2, 3, 33, 33))
+    decoder = output.decoder.detach()
+    network.eval()  # dropout lies after the feature
+    classify = {
+        "deeplabv3plus": lambda: network.decoder[-1](decoder),
+        "deeplabv2": lambda: sum(convolution(decoder) for convolution in network.head),
+        "deeplabv2_aspp21": lambda: network.aspp.project(decoder),
+    }[segmentor]
+    assert classify().shape == (2, NUM_CLASSES, *decoder.shape[-2:])
+    assert (
+        decoder.shape[1]
+        == {"deeplabv3plus": 8, "deeplabv2": 512, "deeplabv2_aspp21": 15}[segmentor]
+    )
 
 
 @pytest.mark.parametrize(
@@ -68,7 +95,7 @@ def test_heads_have_the_published_rates(segmentor, output_stride, rates):
 def test_deeplabv2_is_the_sum_of_its_dilated_convolutions():
     torch.manual_seed(0)
     network = build_segmentor("deeplabv2", "resnet18", 16, NUM_CLASSES).eval()
-    logits, feature = network(torch.randn(1, 3, 33, 33))
+    logits, _, feature, _ = network(torch.randn(1, 3, 33, 33))
     summed = sum(
         nn.functional.conv2d(feature, layer.weight, layer.bias, padding=rate, dilation=rate)
         for layer, rate in zip(network.head, (3, 6, 9, 12), strict=True)  # type: ignore[arg-type]

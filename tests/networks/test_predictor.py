@@ -22,7 +22,7 @@ class Constant(nn.Module):
 
     def forward(self, images):
         logits = self.logits[None, :, None, None].expand(len(images), -1, *images.shape[-2:])
-        return NetworkOutput(logits, images)
+        return NetworkOutput(logits, images, images, images)
 
 
 class PerPixel(nn.Module):
@@ -30,7 +30,7 @@ class PerPixel(nn.Module):
 
     def forward(self, images):
         self.shapes = [*getattr(self, "shapes", []), tuple(images.shape)]
-        return NetworkOutput(images, images)
+        return NetworkOutput(images, images, images, images)
 
 
 class LeftIsBright(nn.Module):
@@ -38,7 +38,7 @@ class LeftIsBright(nn.Module):
 
     def forward(self, images):
         ramp = torch.linspace(3, 0, images.shape[-1]).expand(len(images), 1, *images.shape[-2:])
-        return NetworkOutput(torch.cat([ramp, 0 * ramp], dim=1), images)
+        return NetworkOutput(torch.cat([ramp, 0 * ramp], dim=1), images, images, images)
 
 
 def draw_image(height, width, seed=0):
@@ -164,7 +164,7 @@ def test_scales_are_averaged_with_equal_weight():
 
         def forward(self, images):
             logit = torch.full((len(images), 1, *images.shape[-2:]), float(images.shape[-1] > 20))
-            return NetworkOutput(torch.cat([logit, 0 * logit], dim=1), images)
+            return NetworkOutput(torch.cat([logit, 0 * logit], dim=1), images, images, images)
 
     settings = EvaluationSettings(scales=(1.0, 2.0, 1.5), long_side=0, window=0)
     found = predict_probabilities(Bigger(), draw_image(17, 17), settings, CPU)
@@ -179,7 +179,7 @@ def test_scales_weigh_the_same_where_their_windows_overlap():
         def forward(self, images):
             padded = (images[..., -1, -1] == 0).all(dim=1).float()[:, None, None, None]
             logit = padded.expand(len(images), 1, *images.shape[-2:])
-            return NetworkOutput(torch.cat([logit, 0 * logit], dim=1), images)
+            return NetworkOutput(torch.cat([logit, 0 * logit], dim=1), images, images, images)
 
     settings = EvaluationSettings(scales=(1.0, 0.25), long_side=0, window=16, stride=8)
     found = predict_probabilities(Padded(), draw_image(33, 40), settings, CPU)

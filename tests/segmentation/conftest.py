@@ -46,7 +46,8 @@ class TinyTraining:
     def write_store(self, name: str, kind: str, maps: dict[str, np.ndarray]) -> Path:
         path = self.folder / f"{name}.h5"
         entries = [(image_id, values, {}) for image_id, values in maps.items()]
-        write_store(path, entries, kind=kind, parameters={}, sources={})
+        sources = {"dataset": self.dataset.digest}
+        write_store(path, entries, kind=kind, parameters={}, sources=sources)
         return path
 
     def write_distances(self, labels: str, exponent: float) -> Path:

@@ -2,7 +2,8 @@
 
 From images and the maps that the run's method reads into
 results/<dataset>/segmentation/<method>/<network>/<scribbles>/<recipe>/seed-<seed>: weights.pt, and
-beside it settings.json, environment.json, log.jsonl and, until it is finished, a state to resume.
+beside it settings.json, environment.json and log.jsonl. Until it is finished, these and a state to
+resume from are in its folder unfinished-<digest>.
 """
 
 
