@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import typer
+
+from cdsp.maps import STORED
 
 Settings = TypeVar("Settings")
 
@@ -30,6 +35,36 @@ SeedOption = Annotated[int, typer.Option("--seed", min=0, help="Of weights, orde
 ImageClassesOption = Annotated[
     Path, typer.Option("--image-classes", help="image_classes.json of the scribbles.")
 ]
+
+
+def with_map_stores(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options of the maps' stores; it gets them as its argument ``stores``.
+
+    ``stores`` is map → the path that its option named, None where it named none.
+    """
+
+    @functools.wraps(command)
+    def with_options(**arguments: Any) -> None:
+        stores = {name: arguments.pop(name) for name in STORED}
+        command(**arguments, stores=stores)
+
+    parameters: list[inspect.Parameter] = []
+    for parameter in inspect.signature(command, eval_str=True).parameters.values():
+        if parameter.name != "stores":
+            parameters.append(parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY))
+            continue
+        for name, entry in STORED.items():
+            option = typer.Option(f"--{entry.option}", help=entry.help)
+            parameters.append(
+                inspect.Parameter(
+                    name,
+                    inspect.Parameter.KEYWORD_ONLY,
+                    default=None,
+                    annotation=Annotated[Path | None, option],
+                )
+            )
+    with_options.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    return with_options
 
 
 def parse_option(kind: type[Settings], text: str) -> Settings:

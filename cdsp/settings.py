@@ -153,7 +153,7 @@ def _parse_scalar(hint: type, value: Any, where: str, metadata: Mapping[str, Any
             raise ValueError(f"{where}: {value} is out of range; expected at least {low}")
         if high is not None and value > high:
             raise ValueError(f"{where}: {value} is out of range; expected at most {high}")
-    return os.path.expanduser(value) if metadata.get("is_path") else hint(value)
+    return os.path.expanduser(str(value)) if metadata.get("is_path") else hint(value)
 
 
 def _quoting_hint(value: Any) -> str:

@@ -8,6 +8,7 @@ NAME = {
     "dataset": "shapes",
     "method": "cdsp",
     "supervision": "scribbles + pseudo-labels",
+    "network": "deeplabv3plus-resnet18",
     "segmentor": "deeplabv3plus",
     "backbone": "resnet18",
     "scribbles": "full",

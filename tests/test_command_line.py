@@ -159,7 +159,7 @@ def test_labels_from_strokes_and_from_a_network_by_hand(tiny_data, tiny_weights,
 
 # Arguments of a mistaken call and what the one line has to say.
 MISTAKES = [
-    (["settings", "segmentaton"], "unknown stage 'segmentaton'; did you mean 'segmentation'?"),
+    (["settings", "segmentaton"], "unknown section 'segmentaton'; did you mean 'segmentation'?"),
     (["evaluation", "w.pt", "--dataset", "absent.json", "--output", "o"], "absent.json: no such"),
     (
         ["dataset", "shapes", "--output", "o", "--settings", "{num_trian: 3}"],

@@ -14,6 +14,7 @@ from cdsp.experiment.run import Run, RunSettings
 from cdsp.experiment.variants import change_text, method_changes, method_row
 from cdsp.io.files import check_folder_name
 from cdsp.losses import LOSS_TERMS
+from cdsp.networks.settings import NetworkSettings
 from cdsp.pseudo_labels.settings import PseudoLabelSettings
 from cdsp.reporting.settings import REPORTED_TABLES, TableSettings
 from cdsp.scribbles.degrade import Degradation
@@ -22,8 +23,8 @@ from cdsp.segmentation.method import Method, parse_method
 from cdsp.segmentation.settings import SegmentationSettings
 from cdsp.settings import nearest, parse_setting, parse_settings, setting
 
-SEGMENTATION = "segmentation"
-"""Section that an option of `vary` may name in place of a loss term."""
+SECTIONS: dict[str, type] = {"segmentation": SegmentationSettings, "networks": NetworkSettings}
+"""What an option of `vary` may name in place of a loss term → its settings."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +39,8 @@ class Config:
     methods: dict[str, Any] = setting(
         {}, "methods beside the paper's, which are known: loss terms and their weights"
     )
-    segmentation: SegmentationSettings = setting(SegmentationSettings(), "stage two")
+    networks: dict[str, NetworkSettings] = setting(..., "networks: heads and backbones")
+    segmentation: SegmentationSettings = setting(SegmentationSettings(), "training of stage two")
     evaluation: dict[str, EvaluationSettings] = setting(..., "protocols")
     tables: dict[str, TableSettings] = setting(..., "tables")
     panel_images: int = setting(6, "training images that the panel figure shows", minimum=1)
@@ -51,7 +53,7 @@ class Config:
                 table with an empty list.
         """
         object.__setattr__(self, "methods", {**METHODS, **self.methods})
-        for section in ("datasets", "pseudo_labels", "methods", "evaluation", "tables"):
+        for section in ("datasets", "pseudo_labels", "methods", "networks", "evaluation", "tables"):
             for name in getattr(self, section):
                 check_folder_name(name, section)
         if "none" in self.pseudo_labels:
@@ -79,14 +81,12 @@ class Config:
             if not getattr(table, kind):
                 raise ValueError(f"{where}.{kind}: the list is empty; name at least one")
             _unique(getattr(table, kind), f"{where}.{kind}")
-        for kind in ("methods", "pseudo_labels"):
+        for kind in ("methods", "networks", "pseudo_labels"):
             for item in getattr(table, kind):
                 _known(item, getattr(self, kind), f"{where}.{kind}")
         for item in table.measured_labels:
             _known(item, self.pseudo_labels, f"{where}.measured_labels")
         _known(table.protocol, self.evaluation, f"{where}.protocol")
-        for item in table.networks:
-            self.segmentation_settings(item)
         self._check_vary(name)
         if table.reported is not None:
             _known(table.reported, REPORTED_TABLES, f"{where}.reported")
@@ -103,7 +103,7 @@ class Config:
 
     def _check_vary(self, table: str) -> None:
         settings, where = self.tables[table], f"tables.{table}.vary"
-        sections = {SEGMENTATION}.union(*(self.methods[row] for row in settings.methods))
+        sections = SECTIONS.keys() | {t for row in settings.methods for t in self.methods[row]}
         for option in settings.vary:
             section = option.partition(".")[0]
             if section not in sections:
@@ -125,7 +125,7 @@ class Config:
         section, _, key = option.partition(".")
         if not isinstance(values, list) or not values:
             raise ValueError(f"{where}.{option}: expected a list of values, found {values!r}")
-        kind = SegmentationSettings if section == SEGMENTATION else LOSS_TERMS[section].Options
+        kind = SECTIONS[section] if section in SECTIONS else LOSS_TERMS[section].Options
         return [parse_setting(kind, key, value, f"{where}.{section}") for value in values]
 
     def _check_evidence(self, recipe: str) -> None:
@@ -135,7 +135,7 @@ class Config:
             where = f"pseudo_labels.{chain[-1]}.network"
             _known(evidence.method, self.methods, f"{where}.method")
             _known(evidence.protocol, self.evaluation, f"{where}.protocol")
-            self.segmentation_settings(evidence.network)
+            _known(evidence.network, self.networks, f"{where}.network")
             if "pseudo_label" not in self.method(evidence.method).reads:
                 return
             _known(evidence.pseudo_labels, self.pseudo_labels, f"{where}.pseudo_labels")
@@ -169,22 +169,11 @@ class Config:
         terms = dict(self.methods[method_row(name)])
         for option, value in method_changes(name).items():
             term, _, key = option.partition(".")
-            if term == SEGMENTATION:
+            if term in SECTIONS:
                 continue
             options = terms[term] if isinstance(terms[term], Mapping) else {"weight": terms[term]}
             terms[term] = {**options, key: value}
         return parse_method(terms, f"methods.{name}")
-
-    def segmentation_settings(self, network: str) -> SegmentationSettings:
-        """Stage two's settings with the head and backbone of "<segmentor>-<backbone>".
-
-        Raises:
-            ValueError: an unknown head or backbone.
-        """
-        segmentor, _, backbone = network.partition("-")
-        names = {"segmentor": segmentor, "backbone": backbone}
-        parsed = parse_settings(SegmentationSettings, names, f"network {network!r}")
-        return replace(self.segmentation, segmentor=parsed.segmentor, backbone=parsed.backbone)
 
     def run_settings(self, run: Run) -> RunSettings:
         """What a run is trained with.
@@ -192,18 +181,16 @@ class Config:
         Raises:
             ValueError: a variant of its method that the training does not know or allow.
         """
-        prefix = f"{SEGMENTATION}."
-        changes = {
-            option.removeprefix(prefix): value
-            for option, value in method_changes(run.method).items()
-            if option.startswith(prefix)
-        }
-        parsed = {
-            key: parse_setting(SegmentationSettings, key, value, SEGMENTATION)
-            for key, value in changes.items()
-        }
-        settings = self.segmentation_settings(run.network)
-        return RunSettings(self.method(run.method), replace(settings, **parsed))
+        changes: dict[str, dict[str, Any]] = {section: {} for section in SECTIONS}
+        for option, value in method_changes(run.method).items():
+            section, _, key = option.partition(".")
+            if section in SECTIONS:
+                changes[section][key] = parse_setting(SECTIONS[section], key, value, section)
+        return RunSettings(
+            method=self.method(run.method),
+            network=replace(self.networks[run.network], **changes["networks"]),
+            segmentation=replace(self.segmentation, **changes["segmentation"]),
+        )
 
     def variants(self, table: str) -> list[str]:
         """The methods of a table, with each combination of the options that it varies.
@@ -216,17 +203,18 @@ class Config:
         settings = self.tables[table]
         names = {}
         for row in settings.methods:
-            sections: dict[str, Any] = {**self.method(row).terms, SEGMENTATION: self.segmentation}
+            terms = self.method(row).terms
+            unchanged: dict[str, Any] = {**terms, "segmentation": self.segmentation}
             varied = [
                 [(option, value) for value in self._varied(table, option)]
                 for option in sorted(settings.vary)
-                if option.partition(".")[0] in sections
+                if option.partition(".")[0] in {*terms, *SECTIONS}
             ]
             for changes in itertools.product(*varied):
                 name = row
                 for option, value in changes:
                     section, _, key = option.partition(".")
-                    if getattr(sections[section], key) != value:
+                    if getattr(unchanged.get(section), key, None) != value:
                         name += change_text(option, value)
                 self.method(name)
                 names[name] = None

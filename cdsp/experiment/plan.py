@@ -19,17 +19,10 @@ from cdsp.experiment.paths import Paths
 from cdsp.experiment.run import Run
 from cdsp.experiment.variants import value_text
 from cdsp.io.files import canonical_json, digest
+from cdsp.maps import STORED
 from cdsp.pseudo_labels.settings import CamSettings, ClassifierSettings
 from cdsp.segmentation.method import Method
 from cdsp.settings import settings_dict
-
-MAP_OPTIONS = {
-    "scribble": "scribbles",
-    "pseudo_label": "pseudo-labels",
-    "scribble_distance": "scribble-distances",
-    "pseudo_label_distance": "pseudo-label-distances",
-}
-"""Map that a loss term reads → option of the commands for its store."""
 
 
 @dataclass(frozen=True)
@@ -202,11 +195,17 @@ class Plan:
             paths["pseudo_label_distance"] = self.paths.pseudo_label_distances(
                 run.scribbles, run.pseudo_labels, exponent
             )
-        return {MAP_OPTIONS[name]: paths[name] for name in MAP_OPTIONS if name in method.reads}
+        return {
+            str(entry.option): paths[name] for name, entry in STORED.items() if name in method.reads
+        }
 
     def run_terms(self, run: Run) -> str:
         """The loss terms of a run with their options, as JSON."""
         return method_json(self.config.method(run.method))
+
+    def run_network(self, run: Run) -> str:
+        """The network of a run, as JSON."""
+        return settings_json(self.config.run_settings(run).network)
 
     def run_training(self, run: Run) -> str:
         """The settings of a run, as JSON."""
@@ -280,7 +279,8 @@ class Plan:
         stores: dict[str, str] = {}
         for run in self.panel_runs(table):
             stores = self.run_stores(run) | stores
-        return {option: stores[option] for option in MAP_OPTIONS.values() if option in stores}
+        options = [str(entry.option) for entry in STORED.values()]
+        return {option: stores[option] for option in options if option in stores}
 
     def protocol(self, table: str) -> str:
         """The protocol of a table, as JSON."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from cdsp.networks.settings import NetworkSettings
 from cdsp.segmentation.method import Method
 from cdsp.segmentation.settings import SegmentationSettings
 
@@ -14,7 +15,7 @@ class Run:
 
     Attributes:
         method: name of a row of `methods`, or of a variant of one.
-        network: "<segmentor>-<backbone>".
+        network: name of a row of `networks`.
         scribbles: "full", "shrink-<ratio>" or "drop-<ratio>"; "none" if it reads none.
         pseudo_labels: recipe, or "none" if it reads none.
         seed: of weights, order and augmentation.
@@ -40,8 +41,10 @@ class RunSettings:
 
     Attributes:
         method: its loss terms with their options.
-        segmentation: network, augmentation and optimisation.
+        network: head and backbone.
+        segmentation: augmentation and optimisation.
     """
 
     method: Method
+    network: NetworkSettings
     segmentation: SegmentationSettings

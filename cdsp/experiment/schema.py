@@ -16,6 +16,7 @@ from cdsp.evaluation.settings import EvaluationSettings
 from cdsp.experiment.config import Config
 from cdsp.experiment.methods import METHODS
 from cdsp.losses import LOSS_TERMS
+from cdsp.networks.settings import NetworkSettings
 from cdsp.pseudo_labels import settings as pseudo_labels
 from cdsp.reporting.settings import TableSettings
 from cdsp.scribbles.settings import STROKE_SOURCES, DegradationSettings
@@ -31,6 +32,7 @@ SECTIONS: dict[str, type] = {
     "pseudo_labels.network": pseudo_labels.NetworkEvidence,
     "pseudo_labels.pixels": pseudo_labels.PixelSettings,
     "pseudo_labels.corruption": pseudo_labels.CorruptionSettings,
+    "network": NetworkSettings,
     "segmentation": SegmentationSettings,
     "evaluation": EvaluationSettings,
     **{f"method.{name}": term.Options for name, term in LOSS_TERMS.items()},

@@ -63,7 +63,7 @@ class UserFiles:
 
     def run_backbone(self, run: Run) -> str | None:
         """The content of the weights that a run starts from."""
-        return self._weights(self._config.run_settings(run).segmentation.backbone_weights)
+        return self._weights(self._config.run_settings(run).network.backbone_weights)
 
     def classifier_backbone(self, classifier: str) -> str | None:
         """The content of the weights that a shared classifier starts from."""
@@ -117,7 +117,8 @@ def named_files(config: Config) -> Iterator[tuple[str, Path]]:
             yield f"datasets.{config.dataset}.archives", dataset.archives
         if config.scribbles["source"] == "annotations":
             yield "scribbles.path", config.stroke_settings.path
-        yield "segmentation.backbone_weights", config.segmentation.backbone_weights
+        for name in sorted({n for table in config.tables.values() for n in table.networks}):
+            yield f"networks.{name}.backbone_weights", config.networks[name].backbone_weights
         for recipe in sorted({r for table in config.tables.values() for r in table.recipes}):
             settings = config.pseudo_labels[recipe]
             yield f"pseudo_labels.{recipe}.folder", settings.folder

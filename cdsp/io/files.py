@@ -72,8 +72,12 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write ``value`` to ``path`` atomically, as indented JSON."""
-    write_text(path, json.dumps(value, indent=2) + "\n")
+    """Write ``value`` to ``path`` atomically, as indented JSON.
+
+    Raises:
+        ValueError: a number that is not finite; what was not measured is None.
+    """
+    write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
 
 
 def read_json(path: Path, expected_format: str, version: int) -> dict[str, Any]:
@@ -98,8 +102,12 @@ def read_json(path: Path, expected_format: str, version: int) -> dict[str, Any]:
 
 
 def canonical_json(value: Any) -> str:
-    """``value`` as compact JSON with sorted keys: equal values give equal text."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"))
+    """``value`` as compact JSON with sorted keys: equal values give equal text.
+
+    Raises:
+        ValueError: a number that is not finite; what was not measured is None.
+    """
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
 def digest(value: Any) -> str:

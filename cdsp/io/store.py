@@ -3,7 +3,7 @@
 Scribble labels, CAMs, pseudo-labels and distance maps are all kept in this format. The file carries
 what it holds (`kind`), the parameters that made it, the digests of the stores that it was made
 from, and a digest of its own content, so that a reader can refuse a file that is truncated, of
-another format version or made with other parameters.
+another format version or made with other parameters; and how many maps are of one value throughout.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import hashlib
 import json
 import os
 import shutil
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -53,6 +54,7 @@ def write_store(
         OSError: the disk is full, or will be before the file can be closed.
     """
     content = hashlib.sha256()
+    constant: Counter[str] = Counter()
     with (
         atomic_path(path) as temporary,
         h5py.File(temporary, "w", libver=("v110", "v114"), track_order=True) as file,
@@ -79,11 +81,14 @@ def write_store(
                 data.attrs[name] = value
             content.update(f"{image_id}{array.shape}{canonical_json(attributes)}".encode())
             content.update(np.ascontiguousarray(array).data)
+            if array.size and (array == array.flat[0]).all():
+                constant[str(array.flat[0])] += 1
         header = {"kind": kind, "parameters": parameters, "sources": sources}
         content.update(canonical_json(header).encode())
         file.attrs["format"] = FORMAT
         file.attrs["version"] = VERSION
         file.attrs["header"] = canonical_json(header)
+        file.attrs["constant"] = canonical_json(constant)
         file.attrs["digest"] = content.hexdigest()[:16]
 
 
@@ -142,6 +147,7 @@ class LabelStore:
         self.parameters: dict[str, Any] = header["parameters"]
         self.sources: dict[str, str] = header["sources"]
         self.digest = str(attributes["digest"])
+        self._constant: dict[str, int] = json.loads(str(attributes.get("constant", "{}")))
         if kind is not None and self.kind != kind:
             raise ValueError(f"{path}: expected a store of {kind}, found one of {self.kind}")
 
@@ -171,6 +177,13 @@ class LabelStore:
                         f"{self.path}: made with {what} {name} = {found.get(name)!r}, expected "
                         f"{value!r}; make it again for these settings"
                     )
+
+    def number_of_constant(self, value: int) -> int:
+        """How many maps are this value throughout, such as 255: no label; without reading them.
+
+        0 in a file that an earlier version wrote, which does not say.
+        """
+        return self._constant.get(str(value), 0)
 
     def close(self) -> None:
         """Close the file, before a fork; the next access opens it again."""

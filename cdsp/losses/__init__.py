@@ -10,11 +10,11 @@ file here and nothing else::
         class Options(TermOptions):
             sharpness: float = setting(2.0, "how sharp", minimum=0)
 
-        def forward(self, output, maps):
-            return ...                                  # a scalar; the trainer applies the weight
+        def forward(self, step):
+            return Sum(total, count)                    # the trainer divides, and weighs
 
 Terms know nothing of files, configuration or logging. A term that has nothing to say about a batch
-(no labelled pixel in it) returns 0, never NaN.
+(no labelled pixel in it) returns a total and a count of 0.
 """
 
 from __future__ import annotations
@@ -28,18 +28,21 @@ from typing import ClassVar, TypeVar
 import torch
 from torch import Tensor, nn
 
-from cdsp.networks.interface import NetworkOutput
+from cdsp.maps import MAPS
+from cdsp.networks.heads import SegmentationNetwork
 from cdsp.settings import setting
+from cdsp.training.contract import Step, Sum, View
 
-MAPS = ("scribble", "pseudo_label", "mask", "scribble_distance", "pseudo_label_distance", "valid")
-"""The per-pixel maps that a term can read, all (B, H, W) uint8.
-
-scribble, pseudo_label and mask are labels: 0..K-1, and 255 where nothing is known. The distances
-are Eq. 14 and 16, 0 in padding. valid is 1 on image pixels and 0 where augmentation padded.
-"""
-
-DISTANCE_MAPS = frozenset({"scribble_distance", "pseudo_label_distance"})
-"""The maps that have a λ; a term that reads one has it as its option `exponent`."""
+__all__ = [
+    "LOSS_TERMS",
+    "LossTerm",
+    "Step",
+    "Sum",
+    "TermOptions",
+    "View",
+    "at_least_float32",
+    "loss_term",
+]
 
 
 @dataclass(frozen=True)
@@ -50,19 +53,35 @@ class TermOptions:
 
 
 class LossTerm(nn.Module):
-    """Base of all loss terms; a module, since a term may have parameters of its own."""
+    """Base of all loss terms.
+
+    A module, since a term may have parameters of its own, which are trained, and buffers or
+    networks, which are kept with the state of a run.
+
+    Attributes:
+        reads: the maps (of `cdsp.maps.MAPS`) that it is given; a map's origin need not be named.
+        views: the augmentations of each image that it needs.
+    """
 
     Options: ClassVar[type[TermOptions]] = TermOptions
     reads: ClassVar[tuple[str, ...]] = ()
+    views: ClassVar[int] = 1
 
-    def __init__(self, options: TermOptions, feature_channels: int) -> None:
-        """``feature_channels`` is C of the network's feature map (B, C, h, w)."""
+    def __init__(self, options: TermOptions, network: SegmentationNetwork) -> None:
+        """``network`` is what the term trains: for its channels, or to be copied."""
         super().__init__()
         self.options = options
 
-    def forward(self, output: NetworkOutput, maps: dict[str, Tensor]) -> Tensor:
-        """The unweighted loss of a batch: a scalar."""
+    def forward(self, step: Step) -> Sum:
+        """The unweighted loss of a part of a batch, as a total and a count."""
         raise NotImplementedError
+
+    def after_step(self, network: SegmentationNetwork, progress: float) -> None:
+        """Called after each step of the optimizer, without gradients: to average a teacher."""
+
+    def deployed(self, network: SegmentationNetwork) -> SegmentationNetwork:
+        """The network that the run leaves behind; ``network`` unless the term has a better one."""
+        return network
 
 
 def at_least_float32(x: Tensor) -> Tensor:
@@ -77,11 +96,11 @@ LOSS_TERMS: dict[str, type[LossTerm]] = {}
 
 
 def loss_term(name: str, reads: tuple[str, ...]) -> Callable[[Term], Term]:
-    """Register a term under its name in the configuration, with the maps (of `MAPS`) it reads."""
+    """Register a term under its name in the configuration, with the maps it reads."""
 
     def register(term: Term) -> Term:
         assert name not in LOSS_TERMS, f"two loss terms are named {name}"
-        assert set(reads) <= set(MAPS), f"{name} reads {reads}, expected some of {MAPS}"
+        assert set(reads) <= MAPS.keys(), f"{name} reads {reads}, expected some of {list(MAPS)}"
         term.reads = reads
         LOSS_TERMS[name] = term
         return term

@@ -8,21 +8,17 @@ import torch.nn.functional as functional
 from torch import Tensor
 
 from cdsp.io.files import IGNORE
-from cdsp.losses import LossTerm, TermOptions, at_least_float32, loss_term
-from cdsp.networks.interface import NetworkOutput
+from cdsp.losses import LossTerm, Step, Sum, TermOptions, at_least_float32, loss_term
 from cdsp.settings import setting
 
 
-def labelled_cross_entropy(logits: Tensor, label: Tensor, label_smoothing: float = 0.0) -> Tensor:
-    """Cross-entropy averaged over the labelled pixels of the whole batch.
+def labelled_cross_entropy(logits: Tensor, label: Tensor, label_smoothing: float = 0.0) -> Sum:
+    """Cross-entropy, summed over the labelled pixels and counting them.
 
     Args:
         logits: (B, K, H, W).
         label: (B, H, W) uint8, 255 where unlabelled.
         label_smoothing: ε: the target is (1 − ε) on the label and ε/K on every class.
-
-    Returns:
-        A scalar, 0 when no pixel is labelled.
     """
     total = functional.cross_entropy(
         at_least_float32(logits),
@@ -31,16 +27,16 @@ def labelled_cross_entropy(logits: Tensor, label: Tensor, label_smoothing: float
         label_smoothing=label_smoothing,
         reduction="sum",
     )
-    return total / (label != IGNORE).sum().clamp(min=1)
+    return Sum(total, (label != IGNORE).sum())
 
 
 @loss_term("scribble", reads=("scribble",))
 class ScribbleCrossEntropy(LossTerm):
     """Eq. 8, L_segs: cross-entropy on scribble pixels, background scribbles included."""
 
-    def forward(self, output: NetworkOutput, maps: dict[str, Tensor]) -> Tensor:
-        """The mean over scribble pixels."""
-        return labelled_cross_entropy(output.logits, maps["scribble"])
+    def forward(self, step: Step) -> Sum:
+        """Summed over scribble pixels."""
+        return labelled_cross_entropy(step.output.logits, step.maps["scribble"])
 
 
 @loss_term("pseudo_label", reads=("pseudo_label",))
@@ -55,10 +51,10 @@ class PseudoLabelCrossEntropy(LossTerm):
 
     options: Options
 
-    def forward(self, output: NetworkOutput, maps: dict[str, Tensor]) -> Tensor:
-        """The mean over pseudo-labelled pixels."""
+    def forward(self, step: Step) -> Sum:
+        """Summed over pseudo-labelled pixels."""
         return labelled_cross_entropy(
-            output.logits, maps["pseudo_label"], self.options.label_smoothing
+            step.output.logits, step.maps["pseudo_label"], self.options.label_smoothing
         )
 
 
@@ -66,6 +62,6 @@ class PseudoLabelCrossEntropy(LossTerm):
 class MaskCrossEntropy(LossTerm):
     """Full supervision: cross-entropy on the true mask, what scribbles are measured against."""
 
-    def forward(self, output: NetworkOutput, maps: dict[str, Tensor]) -> Tensor:
-        """The mean over pixels that are not void."""
-        return labelled_cross_entropy(output.logits, maps["mask"])
+    def forward(self, step: Step) -> Sum:
+        """Summed over pixels that are not void."""
+        return labelled_cross_entropy(step.output.logits, step.maps["mask"])

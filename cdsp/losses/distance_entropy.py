@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from cdsp.io.files import IGNORE
-from cdsp.losses import LossTerm, TermOptions, at_least_float32, loss_term
-from cdsp.networks.interface import NetworkOutput
+from cdsp.losses import LossTerm, Step, Sum, TermOptions, at_least_float32, loss_term
 from cdsp.settings import setting
 
 
-def distance_entropy(logits: Tensor, distance: Tensor) -> Tensor:
+def distance_entropy(logits: Tensor, distance: Tensor) -> Sum:
     """−(1/N) Σ_i d(i) Σ_k p_k(i) log p_k(i), N the number of pixels with d ≠ 0.
 
     The paper prints no minus; it is the entropy that is minimised.
@@ -22,16 +21,15 @@ def distance_entropy(logits: Tensor, distance: Tensor) -> Tensor:
         distance: (B, H, W) uint8 distance map; 255 weighs 1.
 
     Returns:
-        A scalar, 0 when every distance is 0.
+        The sum over i, and N.
     """
     log_probability = at_least_float32(logits).log_softmax(dim=1)
     entropy = -(log_probability.exp() * log_probability).sum(dim=1)  # (B, H, W)
     weighted = distance.to(entropy.dtype) / 255 * entropy
-    return weighted.sum() / distance.count_nonzero().clamp(min=1)
+    return Sum(weighted.sum(), distance.count_nonzero())
 
 
-# The scribbles say of which quality the distances are, and that both are of one origin.
-@loss_term("scribble_distance", reads=("scribble_distance", "scribble"))
+@loss_term("scribble_distance", reads=("scribble_distance",))
 class ScribbleDistanceEntropy(LossTerm):
     """Eq. 15, L_ds: entropy weighed by the nearness to a foreground scribble."""
 
@@ -41,9 +39,9 @@ class ScribbleDistanceEntropy(LossTerm):
 
         exponent: float = setting(2.0, "λ_s of Eq. 14, an exponent", minimum=0, maximum=20)
 
-    def forward(self, output: NetworkOutput, maps: dict[str, Tensor]) -> Tensor:
+    def forward(self, step: Step) -> Sum:
         """The distance entropy of the batch."""
-        return distance_entropy(output.logits, maps["scribble_distance"])
+        return distance_entropy(step.output.logits, step.maps["scribble_distance"])
 
 
 @loss_term("pseudo_label_distance", reads=("pseudo_label_distance", "pseudo_label"))
@@ -56,7 +54,7 @@ class PseudoLabelDistanceEntropy(LossTerm):
 
         exponent: float = setting(7.0, "λ_c of Eq. 16, an exponent", minimum=0, maximum=20)
 
-    def forward(self, output: NetworkOutput, maps: dict[str, Tensor]) -> Tensor:
+    def forward(self, step: Step) -> Sum:
         """The distance entropy of the batch; pixels without a pseudo-label weigh nothing."""
-        known = maps["pseudo_label"] != IGNORE
-        return distance_entropy(output.logits, maps["pseudo_label_distance"] * known)
+        known = step.maps["pseudo_label"] != IGNORE
+        return distance_entropy(step.output.logits, step.maps["pseudo_label_distance"] * known)

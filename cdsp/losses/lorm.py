@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from cdsp.io.files import IGNORE
-from cdsp.losses import LossTerm, TermOptions, at_least_float32, loss_term
-from cdsp.networks.interface import NetworkOutput
+from cdsp.losses import LossTerm, Step, Sum, TermOptions, at_least_float32, loss_term
+from cdsp.networks.heads import SegmentationNetwork
 from cdsp.settings import setting
 
 
@@ -74,6 +74,21 @@ def rectify(
     return torch.einsum("bij,bci->bcj", attention, feature * valid[:, None]) * masked
 
 
+def feature_spread(feature: Tensor) -> dict[str, Sum]:
+    """How much a feature map (B, C, h, w) differs between locations, for the log.
+
+    ``feature_variance`` is its mean variance over the locations of an image, and
+    ``feature_variance_share``, 0..1, the part of its mean square that this variance makes up. Where
+    all locations become alike both fall; where the feature only shrinks, the share stays.
+    """
+    feature = feature.detach().float()
+    variance = feature.var(dim=(2, 3), correction=0)  # (B, C)
+    return {
+        "feature_variance": Sum(variance.sum(), variance.new_tensor(variance.numel())),
+        "feature_variance_share": Sum(variance.sum(), feature.square().mean(dim=(2, 3)).sum()),
+    }
+
+
 @loss_term("lorm", reads=("pseudo_label", "valid"))
 class LoRM(LossTerm):
     """Eq. 13, L_lorm = MSE(F, δ F̂), on the backbone's last feature, in training only.
@@ -101,19 +116,25 @@ class LoRM(LossTerm):
 
     options: Options
 
-    def __init__(self, options: TermOptions, feature_channels: int) -> None:
-        super().__init__(options, feature_channels)
-        self.query = nn.Conv2d(feature_channels, feature_channels, 1)
-        self.key = nn.Conv2d(feature_channels, feature_channels, 1)
+    def __init__(self, options: TermOptions, network: SegmentationNetwork) -> None:
+        super().__init__(options, network)
+        channels = network.feature_channels["backbone"]
+        self.query = nn.Conv2d(channels, channels, 1)
+        self.key = nn.Conv2d(channels, channels, 1)
         self.delta = nn.Parameter(torch.ones(()))
 
-    def forward(self, output: NetworkOutput, maps: dict[str, Tensor]) -> Tensor:
-        """The mean squared error between the feature and its rectified self."""
-        label = subsample(maps["pseudo_label"], output.feature.shape[-2:]).flatten(1)  # (B, N)
-        valid = subsample(maps["valid"], output.feature.shape[-2:]).flatten(1) != 0
-        foreground = (label != 0) & (label != IGNORE) & valid
+    def forward(self, step: Step) -> Sum:
+        """The squared error between the feature and its rectified self.
 
-        feature = at_least_float32(output.feature)
+        The count is that of the error's terms, or of those that are not 0, which only the forward
+        pass tells.
+        """
+        feature = at_least_float32(step.output.features["backbone"])
+        label = subsample(step.maps["pseudo_label"], feature.shape[-2:]).flatten(1)  # (B, N)
+        valid = subsample(step.maps["valid"], feature.shape[-2:]).flatten(1) != 0
+        foreground = (label != 0) & (label != IGNORE) & valid
+        step.logged.update(feature_spread(feature))
+
         source = feature.detach() if self.options.stop_gradient == "rectified" else feature
         rectified = self.delta * rectify(
             source.flatten(2),
@@ -129,5 +150,5 @@ class LoRM(LossTerm):
         counted = valid & foreground.any(dim=1, keepdim=True)  # (B, N)
         error = error * counted[:, None]
         if self.options.reduction == "nonzero":
-            return error.sum() / error.count_nonzero().clamp(min=1)
-        return error.sum() / (counted.sum() * error.shape[1]).clamp(min=1)
+            return Sum(error.sum(), error.count_nonzero())
+        return Sum(error.sum(), counted.sum() * error.shape[1])

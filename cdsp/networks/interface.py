@@ -11,7 +11,7 @@ FeatureName = Literal["low_level", "backbone", "decoder"]
 
 
 class NetworkOutput(NamedTuple):
-    """What a segmentation network returns.
+    """What a segmentation network returns: logits and its features, by name.
 
     The network says the channels of each feature in `feature_channels`, by the same names.
 

@@ -87,6 +87,11 @@ class NetworkSettings:
             )
 
     @property
+    def name(self) -> str:
+        """What it is called where nobody named it."""
+        return f"{self.head}-{self.backbone}"
+
+    @property
     def stride(self) -> int:
         """The output stride, pixels per feature."""
         return self.output_stride or head_class(self.head).default_output_stride

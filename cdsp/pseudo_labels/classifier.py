@@ -9,23 +9,21 @@ import cv2
 import numpy as np
 import torch
 from torch import nn
-from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
-from tqdm import tqdm
 
 from cdsp.dataset.voc_layout import Dataset
-from cdsp.io.files import write_json
+from cdsp.io.files import digest, write_json
 from cdsp.io.store import LabelStore
 from cdsp.losses.cross_entropy import labelled_cross_entropy
 from cdsp.networks.checkpoint import NetworkCheckpoint, write_network
 from cdsp.networks.classifier import Classifier
 from cdsp.networks.layers import freeze_batch_norm
-from cdsp.progress import progress_options
 from cdsp.pseudo_labels.settings import ClassifierSettings
 from cdsp.settings import settings_dict
 from cdsp.training.augmentation import augment_image, augment_map, draw_augmentation, normalise
-from cdsp.training.optimizer import build_optimizer
-from cdsp.training.sampling import EpochSampler
+from cdsp.training.contract import Losses, Objective, Sum
+from cdsp.training.loop import Schedule, Trainer
+from cdsp.training.optimizer import build_optimizer, polynomial
 
 STAGE_VERSION = 1
 
@@ -52,10 +50,10 @@ class ClassifierCrops(TorchDataset):
             for class_id in image_classes[image_id]:
                 self.targets[index, class_id - 1] = 1
 
-    def __getitem__(self, item: tuple[int, int]) -> tuple[torch.Tensor, ...]:
-        """(epoch, index) → (3, crop, crop) float32 image and (K-1,) float32 classes.
+    def __getitem__(self, item: tuple[int, int]) -> dict[str, torch.Tensor]:
+        """(epoch, index) → "image" (3, crop, crop) float32 and "classes" (K-1,) float32.
 
-        With scribbles also their (crop, crop) uint8 label, cut by the same draw.
+        With scribbles also "strokes", their (crop, crop) uint8 label, cut by the same draw.
         """
         epoch, index = item
         image = self.dataset.image(self.ids[index])
@@ -67,10 +65,11 @@ class ClassifierCrops(TorchDataset):
             scale=(low, high),
         )
         crop = torch.from_numpy(normalise(augment_image(image, draw)))
-        if self.scribbles is None:
-            return crop, self.targets[index]
-        strokes = augment_map("scribble", self.scribbles[self.ids[index]], draw)
-        return crop, self.targets[index], torch.from_numpy(strokes)
+        sample = {"image": crop, "classes": self.targets[index]}
+        if self.scribbles is not None:
+            strokes = augment_map("scribble", self.scribbles[self.ids[index]], draw)
+            sample["strokes"] = torch.from_numpy(strokes)
+        return sample
 
 
 def balance_weights(targets: torch.Tensor) -> torch.Tensor:
@@ -90,41 +89,68 @@ def balance_weights(targets: torch.Tensor) -> torch.Tensor:
     return ratio.clamp(1 / LARGEST_BALANCE, LARGEST_BALANCE)
 
 
-def classifier_loss(
-    network: Classifier,
-    images: torch.Tensor,
-    targets: torch.Tensor,
-    strokes: torch.Tensor | None = None,
-    *,
-    balance: torch.Tensor | None = None,
-    stroke_weight: float = 0.0,
-) -> torch.Tensor:
-    """Multi-label soft-margin loss and, with strokes, cross-entropy at their pixels.
+class ClassifierObjective(Objective):
+    """The classifier with the multi-label soft-margin loss and, with strokes, cross-entropy.
 
     Strokes are thinner than a feature, so that the logits are brought to their size by bilinear
     interpolation, never the strokes to that of the logits.
-
-    Args:
-        network: with a background channel, where there are strokes.
-        images: (B, 3, H, W) float32, normalised.
-        targets: (B, K-1) float32, 1 where the image shows the class.
-        strokes: (B, H, W) uint8 scribble labels.
-        balance: (K-1,) weight of the presence of each class; None: 1.
-        stroke_weight: factor of the cross-entropy.
-
-    Returns:
-        A scalar.
     """
-    feature = network.backbone(images).feature
-    logits = network.image_logits(feature)
-    if balance is None:
-        loss = nn.functional.multilabel_soft_margin_loss(logits, targets)
-    else:
-        loss = nn.functional.binary_cross_entropy_with_logits(logits, targets, pos_weight=balance)
-    if strokes is None:
-        return loss
-    at_pixels = network.backbone.resize(network.head(feature), strokes.shape[-2:])
-    return loss + stroke_weight * labelled_cross_entropy(at_pixels, strokes)
+
+    network: Classifier
+    balance: torch.Tensor | None
+
+    def __init__(
+        self,
+        network: Classifier,
+        *,
+        balance: torch.Tensor | None = None,
+        stroke_weight: float = 0.0,
+        frozen_batch_norm: bool = False,
+    ) -> None:
+        """Join the network and its losses.
+
+        Args:
+            network: with a background channel, where there are strokes.
+            balance: (K-1,) weight of the presence of each class; None: 1.
+            stroke_weight: factor of the cross-entropy.
+            frozen_batch_norm: whether batch norm keeps its statistics.
+        """
+        super().__init__(network, {"classes": 1.0, "strokes": stroke_weight})
+        self.register_buffer("balance", balance)
+        self.frozen_batch_norm = frozen_batch_norm
+
+    def train(self, mode: bool = True) -> ClassifierObjective:
+        """As of any module, but that a frozen batch norm stays in evaluation mode."""
+        super().train(mode)
+        if self.frozen_batch_norm:
+            freeze_batch_norm(self)
+        return self
+
+    def forward(self, batch: dict[str, torch.Tensor], progress: float) -> Losses:
+        """The losses of images and image-level classes and, where there are some, of strokes.
+
+        Args:
+            batch: "image" (B, 3, H, W) float32, normalised; "classes" (B, K-1) float32, 1 where the
+                image shows the class; "strokes" (B, H, W) uint8 scribble labels.
+            progress: of the training; no part of the result.
+        """
+        images, targets = batch["image"], batch["classes"]
+        images = images.to(memory_format=torch.channels_last)
+        feature = self.network.backbone(images).feature
+        logits = self.network.image_logits(feature)
+        # Either way the mean over the classes, summed over the images.
+        if self.balance is None:
+            total = nn.functional.multilabel_soft_margin_loss(logits, targets, reduction="sum")
+        else:
+            total = len(targets) * nn.functional.binary_cross_entropy_with_logits(
+                logits, targets, pos_weight=self.balance
+            )
+        terms = {"classes": Sum(total, total.new_tensor(len(targets)))}
+        if "strokes" in batch:
+            strokes = batch["strokes"]
+            at_pixels = self.network.backbone.resize(self.network.head(feature), strokes.shape[-2:])
+            terms["strokes"] = labelled_cross_entropy(at_pixels, strokes)
+        return Losses(terms, {})
 
 
 def average_precision(scores: np.ndarray, present: np.ndarray) -> float | None:
@@ -145,7 +171,7 @@ def average_precision(scores: np.ndarray, present: np.ndarray) -> float | None:
 
 @torch.inference_mode()
 def measure_classifier(
-    network: Classifier, dataset: Dataset, long_side: int, device: torch.device
+    network: nn.Module, dataset: Dataset, long_side: int, device: torch.device
 ) -> dict[str, float | None]:
     """Average precision of each object class on the validation images; their masks tell the truth.
 
@@ -226,22 +252,49 @@ def train_classifier(
     scribbles: Path | None = None,
     device: torch.device,
     num_workers: int,
-) -> None:
-    """Train with `classifier_loss` and a polynomial learning rate.
+) -> Path:
+    """Train a `ClassifierObjective` with a polynomial learning rate, or go on where it stopped.
 
     Args:
         dataset: the training images.
         image_classes: training image id → object classes in it.
         settings: network and optimisation.
         output: the file of the trained classifier; beside it, with ``.json``, stands its average
-            precision per class on the validation images.
+            precision per class on the validation images, and with ``.log.jsonl``, what it logged.
         scribbles: store of scribble labels, for a `stroke_weight` above 0 and only then.
         device: where to train.
         num_workers: data-loading processes; no part of the result.
 
+    Returns:
+        ``output``.
+
     Raises:
-        ValueError: see `check_image_classes` and `open_scribbles`; another network's weights; a
-            loss that is not finite.
+        ValueError: see `build_trainer` and `Trainer.run`.
+    """
+    trainer = build_trainer(
+        dataset,
+        image_classes,
+        settings,
+        scribbles=scribbles,
+        device=device,
+        num_workers=num_workers,
+    )
+    return trainer.run(output, prefix=f"{output.stem}.")
+
+
+def build_trainer(
+    dataset: Dataset,
+    image_classes: dict[str, list[int]],
+    settings: ClassifierSettings,
+    *,
+    scribbles: Path | None = None,
+    device: torch.device,
+    num_workers: int,
+) -> Trainer:
+    """Build everything; nothing is written. See `train_classifier`.
+
+    Raises:
+        ValueError: see `check_image_classes` and `open_scribbles`; another network's weights.
     """
     check_image_classes(dataset, image_classes)
     store = open_scribbles(dataset, scribbles, settings)
@@ -256,71 +309,66 @@ def train_classifier(
     network.backbone.load_weights(settings.backbone_weights)
     if hint := network.backbone.side_hint(settings.crop_size):
         logger.warning("crop_size: %s", hint)
-    network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    groups = [
-        {"params": network.backbone.parameters(), "factor": 1.0},
-        {"params": network.head.parameters(), "factor": settings.head_factor},
-    ]
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    crops = ClassifierCrops(dataset, image_classes, settings, store)
+    objective = ClassifierObjective(
+        network,
+        balance=balance_weights(crops.targets) if settings.class_balance else None,
+        stroke_weight=settings.stroke_weight,
+        frozen_batch_norm=settings.frozen_batch_norm,
+    ).to(device)
     optimizer = build_optimizer(
         settings.optimizer,
-        groups,
+        [
+            {"params": network.backbone.parameters(), "factor": 1.0},
+            {"params": network.head.parameters(), "factor": settings.head_factor},
+        ],
         learning_rate=settings.learning_rate,
         momentum=0.9,
         weight_decay=settings.weight_decay,
     )
-    crops = ClassifierCrops(dataset, image_classes, settings, store)
-    balance = balance_weights(crops.targets).to(device) if settings.class_balance else None
-    sampler = EpochSampler(len(crops.ids), settings.batch_size, settings.seed)
-    loader = DataLoader(
-        crops,
-        batch_sampler=sampler,  # type: ignore[arg-type]
-        num_workers=num_workers,
-        persistent_workers=num_workers > 0,
-        generator=torch.Generator(),
-    )
-    num_steps = settings.epochs * len(sampler)
-    with tqdm(total=num_steps, unit="step", **progress_options()) as bar:
-        for sampler.epoch in range(settings.epochs):
-            network.train()
-            if settings.frozen_batch_norm:
-                freeze_batch_norm(network)
-            total = 0.0
-            for images, targets, *strokes in loader:
-                rate = settings.learning_rate * (1 - bar.n / num_steps) ** 0.9
-                for group in optimizer.param_groups:
-                    group["lr"] = rate * group["factor"]
-                images = images.to(device, memory_format=torch.channels_last)
-                loss = classifier_loss(
-                    network,
-                    images,
-                    targets.to(device),
-                    *(label.to(device) for label in strokes),
-                    balance=balance,
-                    stroke_weight=settings.stroke_weight,
-                )
-                optimizer.zero_grad(set_to_none=True)
-                loss.backward()
-                optimizer.step()
-                total += loss.item()
-                bar.update()
-            bar.set_description(f"classifier epoch {sampler.epoch + 1}/{settings.epochs}")
-            bar.set_postfix_str(f"loss {total / len(sampler):.4f}")
-    if not np.isfinite(total):
-        raise ValueError(f"the classifier's loss is {total}; lower its learning_rate")
-    precision = measure_classifier(network, dataset, settings.long_side[1], device)
-    known = [value for value in precision.values() if value is not None]
-    report = {"average_precision": precision, "mean": float(np.mean(known)) if known else None}
-    write_json(output.with_suffix(".json"), report)
-    logger.info("average precision on validation images: %s", report["mean"])
-    write_network(
-        output,
-        NetworkCheckpoint(
+    identity = {
+        **settings_dict(settings),
+        "version": STAGE_VERSION,
+        "dataset": dataset.digest,
+        "image_classes": digest({name: image_classes[name] for name in crops.ids}),
+        "scribbles": None if store is None else store.digest,
+    }
+
+    def learning_rate(step: int, steps_per_epoch: int) -> float:
+        return settings.learning_rate * polynomial(step, settings.epochs * steps_per_epoch)
+
+    def write(trained: nn.Module, path: Path) -> None:
+        precision = measure_classifier(trained, dataset, settings.long_side[1], device)
+        known = [value for value in precision.values() if value is not None]
+        report = {"average_precision": precision, "mean": float(np.mean(known)) if known else None}
+        write_json(path.with_suffix(".json"), report)
+        logger.info("average precision on validation images: %s", report["mean"])
+        checkpoint = NetworkCheckpoint(
             kind="classifier",
             arguments=arguments,
             classes=dataset.classes,
             colours=dataset.colours,
             name={"dataset": dataset.name},
-            settings={**settings_dict(settings), "version": STAGE_VERSION},
-            network=network,
+            settings=identity,
+            network=trained,
+        )
+        write_network(path, checkpoint)
+
+    return Trainer(
+        objective,
+        crops,
+        len(crops.ids),
+        optimizer,
+        Schedule(
+            epochs=settings.epochs,
+            batch_size=settings.batch_size,
+            seed=settings.seed,
+            learning_rate=learning_rate,
         ),
+        identity=identity,
+        kind="classifier",
+        write=write,
+        device=device,
+        num_workers=num_workers,
     )

@@ -7,7 +7,7 @@ from typing import Literal
 
 from cdsp.networks.settings import BackboneName
 from cdsp.settings import setting
-from cdsp.training.optimizer import OptimizerName
+from cdsp.training.settings import OptimizerName
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,7 @@ class NetworkEvidence:
     """A trained segmentation network whose predictions are the evidence of pseudo-labels."""
 
     method: str = setting(..., "row of `methods` that trained it")
-    network: str = setting(..., "<segmentor>-<backbone>")
+    network: str = setting(..., "row of `networks`")
     pseudo_labels: str = setting("none", "recipe that it was trained on; none: on strokes alone")
     seed: int = setting(0, "of its run", minimum=0)
     protocol: str = setting(..., "protocol of `evaluation` that its predictions follow")

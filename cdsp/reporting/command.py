@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cdsp.options import DatasetOption, DeviceOption, OutputFile, parse_option
+from cdsp.options import DatasetOption, DeviceOption, OutputFile, parse_option, with_map_stores
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -132,17 +132,15 @@ def reporting_explain(
 
 
 @app.command("panel")
+@with_map_stores
 def reporting_panel(
     weights: Annotated[list[Path], typer.Argument(help="weights.pt of the runs to compare.")],
     dataset: DatasetOption,
     output: OutputFile,
+    stores: dict[str, Path | None],
     split: Annotated[
         str, typer.Option(help="train, or val: images that no run has seen.")
     ] = "train",
-    scribbles: Annotated[Path | None, typer.Option(help="Store.")] = None,
-    pseudo_labels: Annotated[Path | None, typer.Option(help="Store.")] = None,
-    scribble_distances: Annotated[Path | None, typer.Option(help="Store.")] = None,
-    pseudo_label_distances: Annotated[Path | None, typer.Option(help="Store.")] = None,
     num_images: Annotated[int, typer.Option(min=1, help="Rows.")] = 6,
     settings: Annotated[
         str, typer.Option("--settings", help="Protocol; see `cdsp settings evaluation`.")
@@ -153,18 +151,17 @@ def reporting_panel(
     from cdsp.dataset.voc_layout import read_dataset
     from cdsp.evaluation.settings import EvaluationSettings
     from cdsp.io.store import LabelStore
+    from cdsp.maps import MAPS
     from cdsp.reporting.figures.panel import draw_panel
     from cdsp.training import runtime
 
-    paths = {
-        "scribble": scribbles,
-        "pseudo_label": pseudo_labels,
-        "scribble_distance": scribble_distances,
-        "pseudo_label_distance": pseudo_label_distances,
-    }
     draw_panel(
         read_dataset(dataset),
-        {name: LabelStore(path) for name, path in paths.items() if path is not None},
+        {
+            name: LabelStore(path, MAPS[name].store)
+            for name, path in stores.items()
+            if path is not None
+        },
         weights,
         parse_option(EvaluationSettings, settings),
         output,

@@ -19,6 +19,7 @@ NAMES = (
     "dataset",
     "method",
     "supervision",
+    "network",
     "segmentor",
     "backbone",
     "scribbles",
@@ -192,6 +193,15 @@ def read_training(folder: Path) -> TrainingRecord:
         environment=_read_object(folder / "environment.json"),
         log=_read_log(folder / "log.jsonl"),
     )
+
+
+def read_unfinished(folder: Path) -> list[TrainingRecord]:
+    """What there is of trainings that were begun in a run's folder and have not ended.
+
+    Raises:
+        ValueError: a damaged file.
+    """
+    return [read_training(path) for path in sorted(folder.glob("unfinished-*"))]
 
 
 def _read_object(path: Path) -> dict[str, Any] | None:

@@ -81,7 +81,7 @@ class TableSettings:
     """A table: every combination of its lists, each over all seeds."""
 
     methods: tuple[str, ...] = setting(..., "rows of `methods`")
-    networks: tuple[str, ...] = setting(..., "<segmentor>-<backbone>")
+    networks: tuple[str, ...] = setting(..., "rows of `networks`")
     scribbles: tuple[str, ...] = setting(("full",), "full, shrink-<ratio>, drop-<ratio>")
     pseudo_labels: tuple[str, ...] = setting(..., "recipes of `pseudo_labels`")
     measured_labels: tuple[str, ...] = setting(
@@ -89,8 +89,8 @@ class TableSettings:
     )
     vary: dict[str, Any] = setting(
         {},
-        "<loss term>.<option> or segmentation.<setting> → values: every combination, in the "
-        "methods that have the term",
+        "<loss term>.<option>, segmentation.<setting> or networks.<setting> → values: every "
+        "combination, in the methods that have the term",
     )
     protocol: str = setting(..., "protocol of `evaluation`")
     seeds: tuple[int, ...] = setting((0, 1), "one run each", minimum=0)

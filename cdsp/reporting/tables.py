@@ -25,6 +25,7 @@ from cdsp.reporting.runs import read_evaluation
 COLUMNS = (
     "method",
     "supervision",
+    "network",
     "segmentor",
     "backbone",
     "dataset",
@@ -89,7 +90,11 @@ def make_table(
 def _read_run(path: Path, options: Sequence[str]) -> dict[str, Any]:
     """What a table tells of one run."""
     run = read_evaluation(path)
-    sections = {"segmentation": run.training.get("settings", {}), **run.training.get("terms", {})}
+    sections = {
+        "segmentation": run.training.get("settings", {}),
+        "networks": run.training.get("network", {}),
+        **run.training.get("terms", {}),
+    }
     varied = {}
     for option in options:
         section, _, key = option.partition(".")

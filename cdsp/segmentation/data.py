@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,10 +13,12 @@ import torch
 from torch.utils.data import Dataset as TorchDataset
 
 from cdsp.dataset.voc_layout import Dataset
-from cdsp.io.files import IGNORE
 from cdsp.io.store import LabelStore
+from cdsp.maps import MAPS, STORED
 from cdsp.segmentation.method import Method
 from cdsp.training.augmentation import augment_image, augment_map, draw_augmentation, normalise
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -23,23 +27,23 @@ class TrainingData:
 
     Attributes:
         dataset: images, and masks for full supervision.
-        stores: "scribble", "pseudo_label", "scribble_distance", "pseudo_label_distance" → store.
-        reads: the maps that the method reads.
+        stores: map → the store that it, or a map that is made from it, comes from.
+        method: what is trained on them; its loss terms say which maps are loaded.
     """
 
     dataset: Dataset
     stores: dict[str, LabelStore]
-    reads: frozenset[str]
+    method: Method
 
     def maps(self, image_id: str) -> dict[str, np.ndarray]:
-        """The maps of an image that the method reads, each (H, W) uint8.
+        """The maps of an image that the method's terms are given, each (H, W) uint8.
 
         Raises:
             ValueError: a map is missing or of another size than its image.
         """
         size = self.dataset.size(image_id)
         maps = {}
-        for name in sorted(self.reads):
+        for name in sorted(self.method.maps):
             if name == "valid":
                 maps[name] = np.ones(size, np.uint8)
             elif name == "mask":
@@ -65,10 +69,13 @@ class TrainingData:
         return "none"
 
     def check(self) -> None:
-        """Check that every training image has every map, of its own size.
+        """Check that training can begin, from the stores' headers alone, without reading maps.
+
+        That some images have no label is said, not refused.
 
         Raises:
-            ValueError: see `maps`; here from the stores' headers alone, without reading them.
+            ValueError: a training image lacks a map, or has one of another size, or no map that
+                the method reads says anything about any image.
         """
         for store in self.stores.values():
             for image_id in self.dataset.splits["train"]:
@@ -77,54 +84,79 @@ class TrainingData:
                         f"{store.path}: the map of {image_id} has shape {store.shape(image_id)}, "
                         f"its image {self.dataset.size(image_id)}; make it again"
                     )
-
-
-STORE_KINDS = {
-    "scribble": "scribbles",
-    "pseudo_label": "pseudo_labels",
-    "scribble_distance": "scribble_distance_maps",
-    "pseudo_label_distance": "pseudo_label_distance_maps",
-}
-"""Map → the kind of store that holds it."""
+        empty = []
+        for name in STORED.keys() & self.method.maps:
+            store, padding = self.stores[name], MAPS[name].padding
+            without = store.number_of_constant(padding)
+            if without == len(store):
+                empty.append(f"the {name} of every image is {padding} throughout ({store.path})")
+            elif without:
+                logger.warning(
+                    "%s: %d of %d images have no %s; they are trained with what is there",
+                    store.path,
+                    without,
+                    len(store),
+                    name,
+                )
+        if empty and len(empty) == len(self.method.maps - {"valid"}):
+            raise ValueError(
+                f"there is nothing to learn from: {'; '.join(sorted(empty))}; check what it was "
+                "made from, or choose a method that reads other maps"
+            )
 
 
 def open_training_data(
-    dataset: Dataset, method: Method, paths: dict[str, Path | None]
+    dataset: Dataset, method: Method, paths: Mapping[str, Path | None]
 ) -> TrainingData:
-    """Open the stores that a method reads, and check that they belong together.
+    """Open the stores that a method depends on, and check that they belong together.
 
     Args:
         dataset: the images.
         method: its loss terms say which maps it reads.
-        paths: map → store; those that the method does not read are left alone.
+        paths: map → store; those that the method does not depend on are left alone.
 
     Raises:
-        ValueError: a store is missing, unreadable, of another kind, λ or origin, or masks are
-            wanted where there are none.
+        ValueError: a store is missing, unreadable, of another kind, data set, λ or origin, or masks
+            are wanted where there are none.
     """
     if "mask" in method.reads:
         dataset.require_train_masks("full supervision")
-    stores = {}
-    for name, kind in STORE_KINDS.items():
+    stores: dict[str, LabelStore] = {}
+    for name, entry in STORED.items():
+        if name not in method.reads:
+            continue
         path = paths.get(name)
-        if name in method.reads:
-            if path is None:
-                raise ValueError(f"the method reads {name} maps; give their store of {kind}")
-            stores[name] = LabelStore(path, kind)
-    for name, source in (
-        ("scribble_distance", "scribble"),
-        ("pseudo_label_distance", "pseudo_label"),
-    ):
-        if name in stores:
-            origin = {STORE_KINDS[source]: stores[source].digest} if source in stores else {}
-            stores[name].require({"exponent": method.exponents[name]}, origin)
+        if path is None:
+            raise ValueError(f"the method reads {name} maps; give their store of {entry.store}")
+        store = stores[name] = LabelStore(path, entry.store)
+        if entry.made_from is None:
+            store.require({}, {"dataset": dataset.digest})
+        else:
+            origin = stores[entry.made_from]
+            store.require({"exponent": method.exponents[name]}, {origin.kind: origin.digest})
+    if {"scribble", "pseudo_label"} <= stores.keys():
+        _require_same_scribbles(stores["scribble"], stores["pseudo_label"])
     for store in stores.values():
         dataset = dataset.training_on(store)
-    return TrainingData(dataset, stores, method.reads)
+    return TrainingData(dataset, stores, method)
+
+
+def _require_same_scribbles(scribbles: LabelStore, labels: LabelStore) -> None:
+    """Check that pseudo-labels are of the scribbles that they are trained with.
+
+    Those made here know the store of the scribbles, those made elsewhere the name of it alone.
+
+    Raises:
+        ValueError: they are of others.
+    """
+    if scribbles.kind in labels.sources:
+        labels.require({}, {scribbles.kind: scribbles.digest})
+    elif labels.parameters.keys() & scribbles.parameters.keys() & {"scribbles"}:
+        labels.require({"scribbles": scribbles.parameters["scribbles"]}, {})
 
 
 class TrainingCrops(TorchDataset):
-    """Augmented crops for training; the draw depends on (seed, epoch, image) alone.
+    """Augmented crops for training; the draws depend on (seed, epoch, image) alone.
 
     So crops do not depend on the number of loading workers, nor on where training was resumed.
     """
@@ -134,24 +166,29 @@ class TrainingCrops(TorchDataset):
         self.data = data
         self.seed = seed
         self.augmentation = augmentation
+        self.views = data.method.views
         self.ids = data.dataset.splits["train"]
 
     def __len__(self) -> int:
         return len(self.ids)
 
     def __getitem__(self, item: tuple[int, int]) -> dict[str, torch.Tensor]:
-        """(epoch, index) → "image" (3, crop, crop) float32 and each map (crop, crop) uint8."""
+        """(epoch, index) → the image's views, V of them, each cut by a draw of its own.
+
+        Returns:
+            "image" (V, 3, crop, crop) float32, "matrix" (V, 2, 3) float64 and each map
+            (V, crop, crop) uint8; see `cdsp.training.contract.View`.
+        """
         epoch, index = item
         image_id = self.ids[index]
-        image = self.data.dataset.image(image_id)
-        rng = np.random.default_rng([self.seed, epoch, index])
-        draw = draw_augmentation(rng, *image.shape[:2], **self.augmentation)
-        sample = {"image": torch.from_numpy(normalise(augment_image(image, draw)))}
-        for name, values in self.data.maps(image_id).items():
-            sample[name] = torch.from_numpy(augment_map(name, values, draw))
-        return sample
-
-
-def count_without_label(store: LabelStore, ids: tuple[str, ...]) -> int:
-    """How many images have no labelled pixel at all."""
-    return sum(bool((store[image_id] == IGNORE).all()) for image_id in ids)
+        image, maps = self.data.dataset.image(image_id), self.data.maps(image_id)
+        views = []
+        for number in range(self.views):
+            rng = np.random.default_rng([self.seed, epoch, index, *([number] if number else [])])
+            draw = draw_augmentation(rng, *image.shape[:2], **self.augmentation)
+            view = {"image": normalise(augment_image(image, draw)), "matrix": draw.matrix}
+            view |= {name: augment_map(name, values, draw) for name, values in maps.items()}
+            views.append(view)
+        return {
+            name: torch.from_numpy(np.stack([view[name] for view in views])) for name in views[0]
+        }

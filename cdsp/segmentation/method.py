@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from cdsp.losses import DISTANCE_MAPS, LOSS_TERMS, TermOptions
+from cdsp.losses import LOSS_TERMS, TermOptions
+from cdsp.maps import MAPS, with_origins
 from cdsp.settings import nearest, parse_settings
 
 
@@ -22,9 +23,19 @@ class Method:
     terms: dict[str, TermOptions] = field(default_factory=dict)
 
     @property
-    def reads(self) -> frozenset[str]:
-        """The maps (of `cdsp.losses.MAPS`) that its terms read."""
+    def maps(self) -> frozenset[str]:
+        """The maps (of `cdsp.maps.MAPS`) that its terms are given."""
         return frozenset(itertools.chain(*(LOSS_TERMS[name].reads for name in self.terms)))
+
+    @property
+    def reads(self) -> frozenset[str]:
+        """The maps whose files it depends on: those of its terms, and what they are made from."""
+        return with_origins(self.maps)
+
+    @property
+    def views(self) -> int:
+        """The augmentations of each image that its terms need."""
+        return max((LOSS_TERMS[name].views for name in self.terms), default=1)
 
     @property
     def supervision(self) -> str:
@@ -41,7 +52,9 @@ class Method:
         """
         exponents: dict[str, float] = {}
         for name, options in self.terms.items():
-            for distance in DISTANCE_MAPS.intersection(LOSS_TERMS[name].reads):
+            for distance in LOSS_TERMS[name].reads:
+                if not MAPS[distance].has_exponent:
+                    continue
                 exponent = options.exponent  # type: ignore[attr-defined]
                 if exponents.setdefault(distance, exponent) != exponent:
                     raise ValueError(

@@ -1,34 +1,27 @@
-"""Network, augmentation and optimisation of stage two."""
+"""Augmentation and optimisation of stage two."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Literal
 
-from cdsp.networks.settings import BackboneName, HeadName, NetworkSettings
 from cdsp.settings import setting
-from cdsp.training.optimizer import OptimizerName
+from cdsp.training.settings import OptimizerName
 
 
 @dataclass(frozen=True)
 class SegmentationSettings:
-    """Network, augmentation and optimisation of stage two; the defaults are the paper's Table 1."""
+    """Augmentation and optimisation of stage two; the defaults are the paper's Table 1."""
 
-    segmentor: HeadName = setting("deeplabv3plus", "head")
-    backbone: BackboneName = setting("resnet101", "network")
-    backbone_weights: str = setting(
-        "imagenet", "'imagenet', 'none' or the path of a state dict", is_path=True
-    )
-    output_stride: Literal[8, 16] | None = setting(
-        None, "pixels per feature; none: the head's own, 16 of DeepLabV3+ and 8 of DeepLabV2"
-    )
-    decoder_channels: int = setting(256, "hidden channels of DeepLabV3+", minimum=1)
-    frozen_batch_norm: bool = setting(
-        False, "keep the backbone's running statistics, for small batches"
-    )
     epochs: int = setting(50, "passes over the training images", minimum=1)
     warmup_epochs: float = setting(10, "linear warm-up from 0 (authors' code: 5)", minimum=0)
     batch_size: int = setting(16, "images", minimum=1)
+    micro_batches: int = setting(
+        1,
+        "parts that a batch is computed in, one after another, where memory is short: the same "
+        "step but for batch norm, which sees a part",
+        minimum=1,
+    )
     optimizer: OptimizerName = setting("sgd", "AdamW learns sooner from random weights")
     learning_rate: float = setting(1e-3, "after the warm-up; falls as a cosine to 0", minimum=0)
     momentum: float = setting(0.9, "of SGD", minimum=0, maximum=1)
@@ -59,23 +52,10 @@ class SegmentationSettings:
             raise ValueError(
                 f"warmup_epochs {self.warmup_epochs} must be below epochs {self.epochs}"
             )
+        if self.micro_batches > self.batch_size:
+            raise ValueError(
+                f"micro_batches {self.micro_batches}: expected at most the images of a batch, "
+                f"batch_size {self.batch_size}"
+            )
         if self.scale[0] > self.scale[1]:
             raise ValueError(f"scale {list(self.scale)}: expected [smallest, largest]")
-
-    @property
-    def network(self) -> NetworkSettings:
-        """The network, without the options that its head does not have."""
-        has_decoder = self.segmentor == "deeplabv3plus"
-        return NetworkSettings(
-            head=self.segmentor,
-            head_options={"decoder_channels": self.decoder_channels} if has_decoder else {},
-            backbone=self.backbone,
-            backbone_weights=self.backbone_weights,
-            output_stride=self.output_stride,
-            frozen_batch_norm=self.frozen_batch_norm,
-        )
-
-    @property
-    def stride(self) -> int:
-        """The output stride, pixels per feature."""
-        return self.network.stride

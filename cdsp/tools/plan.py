@@ -20,15 +20,17 @@ from cdsp.experiment.config import Config
 from cdsp.experiment.read import read_config
 from cdsp.experiment.run import Run
 from cdsp.io.files import digest
-from cdsp.reporting.runs import TrainingRecord, read_training
-from cdsp.segmentation.settings import SegmentationSettings
+from cdsp.reporting.runs import TrainingRecord, read_training, read_unfinished
 from cdsp.settings import nearest, settings_dict
 
 HARDWARE = ("platform", "device", "cpu")
 """Entries of `cdsp.training.runtime.describe`: equal ones let one run predict another's time."""
 
-SAME_STEP = ("segmentor", "backbone", "output_stride", "crop_size", "precision", "cpu_threads")
-"""Settings that change the time of an epoch several times over."""
+SAME_STEP = {
+    "network": ("head", "backbone", "output_stride"),
+    "settings": ("crop_size", "precision", "cpu_threads"),
+}
+"""Section of a run's settings → those that change the time of an epoch several times over."""
 
 
 @dataclass(frozen=True)
@@ -181,37 +183,48 @@ def _all_records(folder: Path) -> list[TrainingRecord]:
 
 
 def _plan(config: Config, run: Run, folder: Path, earlier: Sequence[TrainingRecord]) -> PlannedRun:
-    settings = config.segmentation_settings(run.network)
+    trained = config.run_settings(run)
     wanted = {
-        "settings": settings_dict(settings),
-        "terms": {
-            name: settings_dict(term) for name, term in config.method(run.method).terms.items()
-        },
+        "network": settings_dict(trained.network),
+        "settings": settings_dict(trained.segmentation),
+        "terms": {name: settings_dict(term) for name, term in trained.method.terms.items()},
     }
-    record = read_training(folder / "segmentation" / run.folder)
-    begun = {} if record.settings is None else record.settings
-    outdated = bool(begun) and any(
-        digest(begun.get(key)) != digest(value) for key, value in wanted.items()
-    )
-    done = settings.epochs if record.finished else len(record.seconds or ())
+
+    def is_outdated(record: TrainingRecord) -> bool:
+        begun = record.settings or {}
+        return bool(begun) and any(
+            digest(begun.get(key)) != digest(value) for key, value in wanted.items()
+        )
+
+    place = folder / "segmentation" / run.folder
+    records = [read_training(place), *read_unfinished(place)]
+    current = (r for r in records if r.settings is not None and not is_outdated(r))
+    record = next(current, records[-1])
+    outdated = is_outdated(record)
+    epochs = trained.segmentation.epochs
+    done = epochs if record.finished else len(record.seconds or ())
     return PlannedRun(
         run=run,
         finished=record.finished and not outdated,
-        epochs=settings.epochs,
-        done=0 if outdated else min(done, settings.epochs),
+        epochs=epochs,
+        done=0 if outdated else min(done, epochs),
         outdated=outdated,
-        epoch_seconds=_epoch_seconds(run, settings, earlier),
+        epoch_seconds=_epoch_seconds(run, wanted, earlier),
     )
 
 
 def _epoch_seconds(
-    run: Run, settings: SegmentationSettings, earlier: Sequence[TrainingRecord]
+    run: Run, wanted: Mapping[str, Any], earlier: Sequence[TrainingRecord]
 ) -> float | None:
     """Median time of an epoch in the runs that are most like this one."""
     like = [
         record
         for record in earlier
-        if all(_setting(record, "settings", key) == getattr(settings, key) for key in SAME_STEP)
+        if all(
+            _setting(record, section, key) == wanted[section][key]
+            for section, keys in SAME_STEP.items()
+            for key in keys
+        )
     ]
     of_method = [record for record in like if _setting(record, "name", "method") == run.method]
     seconds = [value for record in of_method or like for value in record.seconds or ()]

@@ -1,1 +1,1 @@
-"""What both trainers share: augmentation, order of images, optimizer, machine."""
+"""What both trainers share: the contract with what they train, the loop, images, optimizer."""

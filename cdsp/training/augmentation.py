@@ -7,13 +7,10 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from cdsp.io.files import IGNORE
+from cdsp.maps import MAPS
 
 IMAGENET_MEAN = np.array([0.485, 0.456, 0.406], np.float32)
 IMAGENET_STD = np.array([0.229, 0.224, 0.225], np.float32)
-
-LABELS = ("scribble", "pseudo_label", "mask")
-"""The maps that are padded with 255; every other one is padded with 0."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +87,7 @@ def augment_image(image: np.ndarray, draw: Draw) -> np.ndarray:
 
 
 def augment_map(name: str, values: np.ndarray, draw: Draw) -> np.ndarray:
-    """(H, W) uint8 → (crop, crop) uint8: nearest, labels padded with 255 and all else with 0.
+    """(H, W) uint8 → (crop, crop) uint8: nearest, padded with what says nothing in this map.
 
     Distances are not rescaled (as in the paper).
     """
@@ -100,7 +97,7 @@ def augment_map(name: str, values: np.ndarray, draw: Draw) -> np.ndarray:
         (draw.crop_size, draw.crop_size),
         flags=cv2.INTER_NEAREST,
         borderMode=cv2.BORDER_CONSTANT,
-        borderValue=(IGNORE if name in LABELS else 0,),
+        borderValue=(MAPS[name].padding,),
     )
 
 

@@ -20,6 +20,7 @@ from cdsp.experiment.read import merge_settings, parse_config, read_config
 from cdsp.experiment.run import Run
 from cdsp.experiment.variants import method_row, method_title
 from cdsp.losses import LOSS_TERMS, LossTerm, TermOptions
+from cdsp.networks import settings as networks
 from cdsp.pseudo_labels import settings as pseudo_labels
 from cdsp.reporting import settings as reporting
 from cdsp.scribbles import settings as scribbles
@@ -52,6 +53,11 @@ def minimal():
             "labels": {"pseudo_label": 1},
             "both": {"scribble": 1, "pseudo_label_distance": {"weight": 0.5, "exponent": 6}},
             "truth": {"mask": 1},
+        },
+        "networks": {
+            "deeplabv3plus-resnet18": {"backbone": "resnet18"},
+            "deeplabv2-resnet18": {"head": "deeplabv2", "backbone": "resnet18"},
+            "deeplabv2-resnet50": {"head": "deeplabv2", "backbone": "resnet50"},
         },
         "segmentation": {"epochs": 20},
         "evaluation": {"whole": {"window": 0}},
@@ -92,7 +98,7 @@ def changed(path, value):
 
 
 def settings_kinds():
-    stages = (dataset, evaluation, pseudo_labels, reporting, scribbles, segmentation)
+    stages = (dataset, evaluation, networks, pseudo_labels, reporting, scribbles, segmentation)
     kinds = [kind for stage in stages for kind in vars(stage).values()]
     kinds += [
         config.Config,
@@ -215,8 +221,8 @@ UNKNOWN = [
     (
         "pseudo_labels/more",
         from_network(network="deeplabv3plus-resnet19"),
-        "network 'deeplabv3plus-resnet19'.backbone: unknown value 'resnet19'",
-        "resnet18",
+        "pseudo_labels.more.network.network: unknown name 'deeplabv3plus-resnet19'",
+        "deeplabv3plus-resnet18",
     ),
     (
         "pseudo_labels/more/network",
@@ -241,14 +247,20 @@ UNKNOWN = [
     (
         "tables/main/networks",
         ["deeplabv3-resnet18"],
-        "network 'deeplabv3-resnet18'.segmentor: unknown value",
-        "deeplabv2",
+        "tables.main.networks: unknown name 'deeplabv3-resnet18'",
+        "deeplabv3plus-resnet18",
     ),
     (
-        "tables/main/networks",
-        ["deeplabv2-resnet"],
-        "network 'deeplabv2-resnet'.backbone: unknown value",
+        "networks/small",
+        {"backbone": "resnet19"},
+        "config.networks.small.backbone: unknown value 'resnet19'",
         "resnet18",
+    ),
+    (
+        "networks/small",
+        {"head": "deeplabv3"},
+        "config.networks.small.head: unknown value 'deeplabv3'",
+        "deeplabv2",
     ),
 ]
 
@@ -510,12 +522,6 @@ def test_runs_cover_every_network_and_seed_once():
     assert runs[1].folder == "strokes/deeplabv3plus-resnet18/full/none/seed-1"
 
 
-def test_a_network_keeps_the_other_settings():
-    settings = parse_config(minimal()).segmentation_settings("deeplabv2-mobilenet_v2")
-    assert (settings.segmentor, settings.backbone) == ("deeplabv2", "mobilenet_v2")
-    assert settings.epochs == 20
-
-
 def test_names_of_degradations_read_back():
     for name in ("full", "shrink-0", "shrink-0.1", "drop-0.333", "drop-1"):
         value = changed("tables/main/scribbles", [name])
@@ -649,10 +655,8 @@ def test_reported_numbers_stand_beside_scribblesup_alone():
         parse_config(value)
 
 
-def test_the_output_stride_is_that_of_the_head_unless_named():
+def test_a_network_has_its_heads_own_output_stride_unless_told_otherwise():
     value = changed("tables/main/networks", ["deeplabv3plus-resnet18", "deeplabv2-resnet18"])
-    parsed = parse_config(value)
-    strides = [parsed.segmentation_settings(name).stride for name in parsed.tables["main"].networks]
-    assert strides == [16, 8]
-    value["segmentation"] = {"output_stride": 16}
-    assert parse_config(value).segmentation_settings("deeplabv2-resnet18").stride == 16
+    assert [network.stride for network in parse_config(value).networks.values()] == [16, 8, 8]
+    value["networks"]["deeplabv2-resnet18"]["output_stride"] = 16
+    assert parse_config(value).networks["deeplabv2-resnet18"].stride == 16

@@ -1,4 +1,5 @@
 import json
+import math
 import os
 import re
 import stat
@@ -296,6 +297,17 @@ def test_json_files_come_back_and_others_are_refused(tmp_path):
         write_json(path, other)
         with pytest.raises(ValueError, match="found None"):
             read_json(path, "cdsp-metrics", 2)
+
+
+@pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf])
+def test_numbers_that_are_no_json_are_refused_and_nothing_is_lost(tmp_path, number):
+    path = tmp_path / "metrics.json"
+    write_json(path, [1])
+    with pytest.raises(ValueError, match="JSON"):
+        write_json(path, {"miou": [number]})
+    assert path.read_text() == "[\n  1\n]\n"
+    with pytest.raises(ValueError, match="JSON"):
+        canonical_json({"miou": number})
 
 
 def test_digests_tell_values_apart_but_not_their_order():

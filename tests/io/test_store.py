@@ -337,3 +337,18 @@ def test_memory_does_not_grow_with_the_number_of_images(tmp_path):
     write_store(tmp_path / "maps.h5", maps(), kind="labels", parameters={}, sources={})
     growth = (pages[1025] - pages[513]) * os.sysconf("SC_PAGE_SIZE") / 2**20
     assert growth < 10, f"{growth:.0f} MiB for 512 images"
+
+
+def test_maps_of_one_value_are_counted_without_reading_them(tmp_path):
+    values = [[255, 255], [0, 255], [0, 0], [255, 255], [7, 7]]
+    maps = [(str(i), np.array([row], np.uint8), {}) for i, row in enumerate(values)]
+    maps.append(("empty", np.zeros((0, 3), np.uint8), {}))
+    write(tmp_path / "labels.h5", maps)
+    store = LabelStore(tmp_path / "labels.h5")
+    assert [store.number_of_constant(value) for value in (255, 0, 7, 9)] == [2, 1, 1, 0]
+    # It is no part of what the store is: a file of before it was recorded is the same store.
+    with h5py.File(tmp_path / "labels.h5", "a") as file:
+        del file.attrs["constant"]
+    older = LabelStore(tmp_path / "labels.h5")
+    assert older.digest == store.digest
+    assert older.number_of_constant(255) == 0

@@ -1,4 +1,8 @@
 import dataclasses
+import json
+import multiprocessing
+import os
+import signal
 from types import SimpleNamespace
 
 import cv2
@@ -14,15 +18,17 @@ from cdsp.networks.classifier import Classifier
 from cdsp.pseudo_labels.cams import export_cams
 from cdsp.pseudo_labels.classifier import (
     ClassifierCrops,
+    ClassifierObjective,
     average_precision,
     balance_weights,
-    classifier_loss,
     train_classifier,
 )
 from cdsp.pseudo_labels.from_evidence import make_pseudo_labels
 from cdsp.pseudo_labels.settings import CamSettings, ClassifierSettings, LabelSettings
 from cdsp.scribbles.scribble_labels import read_image_classes
 from cdsp.training.augmentation import IMAGENET_MEAN, IMAGENET_STD, normalise
+from cdsp.training.loop import Trainer
+from cdsp.training.run_files import RunFiles
 
 SETTINGS = {
     "backbone": "resnet18",
@@ -106,12 +112,12 @@ def test_crops_depend_on_seed_epoch_and_image_alone(tiny_data, image_classes):
         settings = ClassifierSettings(**{**SETTINGS, **changes})
         return ClassifierCrops(tiny_data.dataset, image_classes, settings)
 
-    image, target = crops()[3, 5]
+    sample = crops()[3, 5]
+    image, target = sample["image"], sample["classes"]
     assert (image.shape, image.dtype) == ((3, 33, 33), torch.float32)
-    again, _ = crops()[3, 5]
-    assert torch.equal(image, again)
+    assert torch.equal(image, crops()[3, 5]["image"])
     for other in (crops()[4, 5], crops(seed=1)[3, 5], crops()[3, 6]):
-        assert not torch.equal(image, other[0])
+        assert not torch.equal(image, other["image"])
     image_id = tiny_data.dataset.splits["train"][5]
     present = (target.nonzero().flatten() + 1).tolist()
     assert present == sorted(image_classes[image_id]) != []
@@ -120,7 +126,7 @@ def test_crops_depend_on_seed_epoch_and_image_alone(tiny_data, image_classes):
 def test_a_crop_scales_the_longer_side(tiny_data, image_classes):
     # With the whole image in the crop, its area tells the scale.
     settings = ClassifierSettings(**{**SETTINGS, "crop_size": 81, "long_side": (24, 24)})
-    image, _ = ClassifierCrops(tiny_data.dataset, image_classes, settings)[0, 0]
+    image = ClassifierCrops(tiny_data.dataset, image_classes, settings)[0, 0]["image"]
     inside = (image.abs() > 0.05).any(dim=0)
     assert inside.any(dim=0).sum() == pytest.approx(24, abs=1)
     assert inside.any(dim=1).sum() == pytest.approx(24, abs=1)
@@ -137,9 +143,9 @@ def test_images_without_an_entry_are_named(train, image_classes, tmp_path):
 
 
 def test_a_loss_that_is_not_finite_ends_without_a_file(train, tmp_path):
-    with pytest.raises(ValueError, match=r"the classifier's loss is .*; lower its learning_rate"):
+    with pytest.raises(ValueError, match=r"the loss is not finite in epoch \d: .*lower learning_r"):
         train(learning_rate=1e30, epochs=2)
-    assert not list(tmp_path.iterdir())
+    assert not list(tmp_path.glob("classifier.pt")) + list(tmp_path.glob("classifier.json"))
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -153,6 +159,103 @@ def test_average_precision_against_torchmetrics(seed):
     )
     assert average_precision(scores, present) == pytest.approx(expected.item())
     assert average_precision(scores, np.zeros(40, bool)) is None
+
+
+# --- stopped and started again ------------------------------------------------------------------
+
+RUN = {f"classifier.{name}" for name in ("json", "log.jsonl", "settings.json", "environment.json")}
+RUN |= {"classifier.pt", ".classifier.lock"}
+
+
+def test_a_run_leaves_its_record_beside_its_file(train, tmp_path):
+    (tmp_path / "cams.h5").write_text("of another stage")
+    (tmp_path / ".cams.h5.abc.tmp.h5").write_text("that another process is writing")
+    train(epochs=2)
+    others = {"cams.h5", ".cams.h5.abc.tmp.h5"}
+    assert {path.name for path in tmp_path.iterdir()} == RUN | others
+    log = [json.loads(line) for line in (tmp_path / "classifier.log.jsonl").open()]
+    assert [record["epoch"] for record in log] == [1, 2]
+    assert all(record["loss"] == record["classes"] > 0 for record in log)
+    assert log[0]["learning_rate"] == pytest.approx(0.02 * (3 / 4) ** 0.9)
+    assert all(record["images_per_second"] > 0 for record in log)
+
+
+class Interrupted(Exception):
+    pass
+
+
+@pytest.mark.parametrize(("steps", "taught"), [(1, False), (3, False), (2, True), (5, True)])
+def test_a_stopped_classifier_ends_with_the_same_bytes(
+    train, tiny_data, tmp_path, monkeypatch, steps, taught
+):
+    options = {"epochs": 3}
+    if taught:
+        options |= {
+            "scribbles": tiny_data.scribbles / "labels.h5",
+            "stroke_weight": 0.5,
+            "class_balance": True,
+            "optimizer": "adamw",
+        }
+    whole = train("whole.pt", **options).read_bytes()
+    original, done = Trainer._step, []
+
+    def step(*arguments):
+        if len(done) == steps:
+            raise Interrupted
+        done.append(None)
+        return original(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "_step", step)
+        with pytest.raises(Interrupted):
+            train(**options)
+    assert not (tmp_path / "classifier.pt").exists()
+    resumed = []
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "_step", lambda *a: resumed.append(None) or original(*a))
+        assert train(**options).read_bytes() == whole
+    assert len(resumed) == 6 - steps // 2 * 2  # it went on; it did not begin again
+    assert (tmp_path / "classifier.json").read_text() == (tmp_path / "whole.json").read_text()
+    assert {path.name for path in tmp_path.iterdir()} >= RUN
+    assert not list(tmp_path.glob("*unfinished*"))
+
+
+def test_a_killed_classifier_ends_with_the_same_bytes(train, tiny_data, image_classes, tmp_path):
+    whole = train("whole.pt", epochs=3).read_bytes()
+
+    def killed():
+        original, done = Trainer._step, []
+
+        def step(*arguments):
+            if len(done) == 3:
+                os.kill(os.getpid(), signal.SIGKILL)
+            done.append(None)
+            return original(*arguments)
+
+        Trainer._step = step
+        train(epochs=3)
+
+    process = multiprocessing.get_context("fork").Process(target=killed)
+    process.start()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+    assert len(list(tmp_path.glob("classifier.unfinished-*/classifier.state.pt"))) == 1
+    assert train(epochs=3).read_bytes() == whole
+
+
+def test_a_second_process_is_refused_and_other_files_of_the_folder_are_not_held(train, tmp_path):
+    with RunFiles(tmp_path / "classifier.pt", "classifier.", {}).locked():
+        with pytest.raises(ValueError, match=r"classifier\.pt: another process is training"):
+            train()
+        train("other.pt")
+
+
+def test_other_strokes_or_classes_are_another_run(train, tiny_data, image_classes, tmp_path):
+    first = train().read_bytes()
+    stamp = (tmp_path / "classifier.pt").stat().st_mtime_ns
+    assert train().stat().st_mtime_ns == stamp
+    some = {**image_classes, "train_00003": [1]}
+    assert train(classes=some).read_bytes() != first
 
 
 # --- balance ------------------------------------------------------------------------------------
@@ -169,6 +272,16 @@ def test_balance_weights_against_counting():
         expected = 20 if present == 0 else min(max(absent / present, 1 / 20), 20)
         assert weight == pytest.approx(expected)
     assert found[4:] == pytest.approx([20, 1 / 20])
+
+
+def loss_of(network, images, targets, strokes=None, *, balance=None, stroke_weight=0.0):
+    """The weighted loss of a batch."""
+    objective = ClassifierObjective(network, balance=balance, stroke_weight=stroke_weight)
+    batch = {"image": images, "classes": targets}
+    if strokes is not None:
+        batch["strokes"] = strokes
+    terms = objective(batch, 0.0).terms
+    return sum(objective.weights[name] * value.mean() for name, value in terms.items())
 
 
 @pytest.fixture
@@ -198,7 +311,7 @@ def test_the_balanced_loss_against_loops(double_network):
         for row, shows in zip(probabilities, targets.tolist(), strict=True)
         for p, shown, weight in zip(row, shows, balance.tolist(), strict=True)
     ]
-    found = classifier_loss(double_network, images, targets, balance=balance).item()
+    found = loss_of(double_network, images, targets, balance=balance).item()
     assert found == pytest.approx(sum(terms) / len(terms), rel=1e-9)
 
 
@@ -232,8 +345,8 @@ def test_the_loss_at_strokes_against_loops(double_network):
         small = np.einsum("kc,chw->khw", weight, feature[number])
         scores = np.exp(bilinear(small, y, x, 33, 49))
         terms.append(-np.log(scores[strokes[number, y, x]] / scores.sum()))
-    plain = classifier_loss(double_network, images, targets).item()
-    found = classifier_loss(double_network, images, targets, strokes, stroke_weight=0.3)
+    plain = loss_of(double_network, images, targets).item()
+    found = loss_of(double_network, images, targets, strokes, stroke_weight=0.3)
     assert len(terms) > 100
     assert found.dtype == torch.float64
     assert found.item() - plain == pytest.approx(0.3 * np.mean(terms), rel=1e-9)
@@ -242,8 +355,8 @@ def test_the_loss_at_strokes_against_loops(double_network):
 def test_without_a_stroke_in_it_a_crop_adds_nothing(double_network):
     images, targets, strokes = a_batch()
     empty = torch.full_like(strokes, IGNORE)
-    plain = classifier_loss(double_network, images, targets)
-    assert classifier_loss(double_network, images, targets, empty, stroke_weight=5) == plain
+    plain = loss_of(double_network, images, targets)
+    assert loss_of(double_network, images, targets, empty, stroke_weight=5) == plain
 
 
 def test_only_pixels_teach_the_background(double_network):
@@ -251,7 +364,7 @@ def test_only_pixels_teach_the_background(double_network):
 
     def gradient(*labels):
         double_network.zero_grad()
-        classifier_loss(double_network, images, targets, *labels, stroke_weight=1).backward()
+        loss_of(double_network, images, targets, *labels, stroke_weight=1).backward()
         return double_network.head.weight.grad[:, :, 0, 0].abs().sum(dim=1)
 
     of_images = gradient()
@@ -282,7 +395,8 @@ def test_strokes_are_cut_as_their_image_is():
     mean, std = (value[:, None, None] for value in (IMAGENET_MEAN, IMAGENET_STD))
     seen = set()
     for epoch in range(12):
-        crop, _, strokes = (part.numpy() for part in crops[epoch, 0])
+        sample = crops[epoch, 0]
+        crop, strokes = sample["image"].numpy(), sample["strokes"].numpy()
         assert (strokes.shape, strokes.dtype) == ((65, 65), np.uint8)
         grey = ((crop * std + mean) * 255).round()
         around = np.ones((5, 5), np.uint8)

@@ -34,6 +34,7 @@ from cdsp.reporting.figures.measured_rows import row_labels
 ROW = {
     "method": "cdsp",
     "supervision": "scribbles + pseudo-labels",
+    "network": "deeplabv3plus-resnet18",
     "segmentor": "deeplabv3plus",
     "backbone": "resnet18",
     "dataset": "shapes",
@@ -47,7 +48,7 @@ ROW = {
     "feature_variance": None,
     "source": "measured",
 }
-REPORTED = {"method": "of_the_paper", "source": "reported", "miou_mean": 99.0, "backbone": None}
+REPORTED = {"method": "of_the_paper", "source": "reported", "miou_mean": 99.0, "network": None}
 LAMBDA_S, LAMBDA_C = "scribble_distance.exponent", "pseudo_label_distance.exponent"
 
 
@@ -164,7 +165,7 @@ def test_only_the_degradations_that_occur_have_an_axis():
 def test_legends_say_what_sets_a_line_apart_and_no_more():
     rows = [
         {"scribbles": scribbles, "lorm.weight": weight, "lorm.mask": "attended"}
-        | {"backbone": backbone, "pseudo_labels": recipe}
+        | {"network": f"deeplabv3plus-{backbone}", "pseudo_labels": recipe}
         for scribbles in ("full", "shrink-1")
         for weight in (0.1, 1)
         for backbone in ("resnet18", "resnet50")
@@ -259,7 +260,7 @@ def contrast(one, other):
 def test_each_combination_of_the_rest_has_a_map_of_one_scale():
     rows = [
         {"lorm.weight": weight, "lorm.stop_gradient": stop, "lorm.mask": mask}
-        | {"backbone": backbone, "miou_mean": mean}
+        | {"network": f"deeplabv3plus-{backbone}", "miou_mean": mean}
         for mean, (backbone, mask, weight, stop) in enumerate(
             itertools.product(
                 ["resnet18", "resnet50"],

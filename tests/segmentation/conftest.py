@@ -46,7 +46,8 @@ class TinyTraining:
     def write_store(self, name: str, kind: str, maps: dict[str, np.ndarray]) -> Path:
         path = self.folder / f"{name}.h5"
         entries = [(image_id, values, {}) for image_id, values in maps.items()]
-        write_store(path, entries, kind=kind, parameters={}, sources={})
+        sources = {"dataset": self.dataset.digest}
+        write_store(path, entries, kind=kind, parameters={}, sources=sources)
         return path
 
     def write_distances(self, labels: str, exponent: float) -> Path:
@@ -92,9 +93,6 @@ def tiny_training(tmp_path_factory):
 @pytest.fixture(scope="session")
 def tiny_settings():
     return SegmentationSettings(
-        backbone="mobilenet_v2",
-        backbone_weights="none",
-        decoder_channels=8,
         epochs=3,
         warmup_epochs=1,
         batch_size=3,

@@ -1,13 +1,15 @@
 import math
 from collections.abc import Callable
-from typing import NamedTuple
+from types import SimpleNamespace
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from cdsp.losses.lorm import LoRM, subsample
+from cdsp.losses import Step, View
+from cdsp.losses.lorm import LoRM, feature_spread, subsample
 from cdsp.networks.interface import NetworkOutput
 
 MASKS = ("attended", "rectified", "literal")
@@ -37,9 +39,12 @@ class Case(NamedTuple):
             full[name] = torch.from_numpy(noise)
         return full
 
-    def output(self, feature: Tensor | None = None) -> NetworkOutput:
+    def step(self, feature: Tensor | None = None) -> Step:
         feature = self.feature if feature is None else feature
-        return NetworkOutput(torch.zeros(len(feature), 2, 1, 1), {"backbone": feature})
+        nothing = torch.zeros(len(feature), 2, 1, 1)
+        output = NetworkOutput(nothing, {"backbone": feature})
+        view = View(nothing, self.maps(), nothing)
+        return Step([view], [output], forward=lambda _: output, progress=0.0)
 
 
 def draw_case(seed: int = 0, relu: bool = False) -> Case:
@@ -58,9 +63,14 @@ def draw_case(seed: int = 0, relu: bool = False) -> Case:
     return Case(torch.from_numpy(feature), torch.from_numpy(label), torch.from_numpy(valid))
 
 
+def network_of(channels: int) -> Any:
+    """What LoRM asks of a network."""
+    return SimpleNamespace(feature_channels={"backbone": channels})
+
+
 def make_lorm(seed: int = 0, channels: int = CHANNELS, **options: object) -> LoRM:
     torch.manual_seed(seed)
-    term = LoRM(LoRM.Options(**options), channels).double()  # type: ignore[arg-type]
+    term = LoRM(LoRM.Options(**options), network_of(channels)).double()  # type: ignore[arg-type]
     with torch.no_grad():
         term.delta.fill_(0.8)
     return term
@@ -118,7 +128,7 @@ def test_equals_loops(mask, reduction, temperature, relu):
     for seed in range(3):
         case = draw_case(seed, relu)
         term = make_lorm(seed, mask=mask, reduction=reduction, temperature=temperature)
-        found = term(case.output(), case.maps())
+        found = term(case.step()).mean()
         assert found.dtype == torch.float64
         wanted = loop_lorm(term, case, mask, reduction, temperature)
         assert found.item() == pytest.approx(wanted, rel=1e-10)
@@ -127,7 +137,7 @@ def test_equals_loops(mask, reduction, temperature, relu):
 def test_the_readings_and_reductions_differ():
     case = draw_case(relu=True)
     values = {
-        round(make_lorm(mask=m, reduction=r)(case.output(), case.maps()).item(), 9)
+        round(make_lorm(mask=m, reduction=r)(case.step()).mean().item(), 9)
         for m in MASKS
         for r in REDUCTIONS
     }
@@ -139,8 +149,8 @@ def gradcheck_input(term: LoRM) -> tuple[Callable[..., Tensor], tuple[Tensor, ..
     names, parameters = zip(*term.named_parameters(), strict=True)
 
     def loss(feature: Tensor, *values: Tensor) -> Tensor:
-        arguments = (case.output(feature), case.maps())
-        return torch.func.functional_call(term, dict(zip(names, values, strict=True)), arguments)
+        given = dict(zip(names, values, strict=True))
+        return torch.func.functional_call(term, given, (case.step(feature),)).mean()
 
     values = [value.detach().clone().requires_grad_() for value in parameters]
     return loss, (case.feature.clone().requires_grad_(), *values)
@@ -157,7 +167,7 @@ def gradients(stop: str, mask: str, reduction: str) -> tuple[Tensor, dict[str, T
     case = draw_case()
     feature = case.feature.clone().requires_grad_()
     term = make_lorm(mask=mask, reduction=reduction, stop_gradient=stop)
-    term(case.output(feature), case.maps()).backward()
+    term(case.step(feature)).mean().backward()
     assert feature.grad is not None
     return feature.grad, {n: p.grad for n, p in term.named_parameters() if p.grad is not None}
 
@@ -182,7 +192,7 @@ def test_the_target_side_is_the_derivative_of_the_square():
     case = draw_case()
     feature = case.feature.clone().requires_grad_()
     term = make_lorm(stop_gradient="rectified")
-    loss = term(case.output(feature), case.maps())
+    loss = term(case.step(feature)).mean()
     loss.backward()
     with_foreground = case.valid[:2].sum().item() * CHANNELS
     assert feature.grad is not None
@@ -200,13 +210,13 @@ def test_padding_and_images_without_foreground_have_no_part(mask, reduction, sto
     outside = outside.expand_as(case.feature).clone()
     outside[2] = True
     feature = case.feature.clone().requires_grad_()
-    loss = term(case.output(feature), case.maps())
+    loss = term(case.step(feature)).mean()
     loss.backward()
     assert feature.grad is not None
     assert (feature.grad[outside] == 0).all()
     assert (feature.grad[~outside] != 0).any()
     changed = torch.where(outside, torch.full_like(case.feature, 30.0), case.feature)
-    assert term(case.output(changed), case.maps()).item() == pytest.approx(loss.item(), rel=1e-12)
+    assert term(case.step(changed)).mean().item() == pytest.approx(loss.item(), rel=1e-12)
 
 
 @pytest.mark.parametrize("reduction", REDUCTIONS)
@@ -220,7 +230,7 @@ def test_nothing_to_rebuild_from_is_exactly_zero(what, mask, reduction):
         case.label.fill_(0 if what == "background" else 255)
     term = make_lorm(mask=mask, reduction=reduction)
     feature = case.feature.clone().requires_grad_()
-    loss = term(case.output(feature), case.maps())
+    loss = term(case.step(feature)).mean()
     assert loss.item() == 0
     loss.backward()
     for value in (feature, *term.parameters()):
@@ -236,11 +246,11 @@ def test_half_precision_is_finite_and_near(dtype, autocast, mask, reduction):
     case = draw_case()
     term = make_lorm(mask=mask, reduction=reduction, temperature=0.01)
     feature = (100 * case.feature).to(dtype)
-    wanted = term(case.output(feature.double()), case.maps()).item()
+    wanted = term(case.step(feature.double())).mean().item()
     term = term.float()
     feature.requires_grad_()
     with torch.autocast("cpu", dtype=dtype, enabled=autocast):
-        loss = term(case.output(feature), case.maps())
+        loss = term(case.step(feature)).mean()
     loss.backward()
     assert loss.item() == pytest.approx(wanted, rel=0.2 if autocast else 1e-4)
     for value in (feature, *term.parameters()):
@@ -251,10 +261,10 @@ def test_half_precision_is_finite_and_near(dtype, autocast, mask, reduction):
 def test_zero_features_are_finite():
     case = draw_case()
     feature = torch.zeros_like(case.feature).float().requires_grad_()
-    term = LoRM(LoRM.Options(), CHANNELS)
+    term = LoRM(LoRM.Options(), network_of(CHANNELS))
     torch.nn.init.zeros_(term.query.bias)  # type: ignore[arg-type]
     torch.nn.init.zeros_(term.key.bias)  # type: ignore[arg-type]
-    loss = term(case.output(feature), case.maps())
+    loss = term(case.step(feature)).mean()
     loss.backward()
     assert loss.item() == 0
     assert feature.grad is not None
@@ -262,7 +272,7 @@ def test_zero_features_are_finite():
 
 
 def test_starts_from_the_papers_delta_and_defaults():
-    term = LoRM(LoRM.Options(), CHANNELS)
+    term = LoRM(LoRM.Options(), network_of(CHANNELS))
     assert term.delta.item() == 1
     assert (term.options.mask, term.options.reduction) == ("attended", "mean")
     assert (term.options.temperature, term.options.stop_gradient) == (1, "none")
@@ -292,3 +302,17 @@ def test_subsampling_any_size_takes_the_nearest_pixel_with_corners_aligned():
             if 0.499 < row % 1 < 0.501 or 0.499 < column % 1 < 0.501:
                 continue  # two pixels are equally near
             assert torch.equal(found[:, y, x], label[:, round(row), round(column)])
+
+
+def test_the_spread_against_numpy_and_it_tells_scaling_from_collapse():
+    feature = np.random.default_rng(0).normal(0.5, 1, (2, 3, 4, 5)).astype(np.float32)
+    found = {k: v.mean().item() for k, v in feature_spread(torch.from_numpy(feature)).items()}
+    assert found["feature_variance"] == pytest.approx(feature.var(axis=(2, 3)).mean(), rel=1e-5)
+    share = feature.var(axis=(2, 3)).mean() / np.square(feature).mean()
+    assert found["feature_variance_share"] == pytest.approx(share, rel=1e-5)
+    smaller = {k: v.mean().item() for k, v in feature_spread(torch.from_numpy(feature / 8)).items()}
+    assert smaller["feature_variance"] == pytest.approx(found["feature_variance"] / 64, rel=1e-5)
+    assert smaller["feature_variance_share"] == pytest.approx(share, rel=1e-5)
+    alike = torch.ones(2, 3, 4, 5)
+    assert feature_spread(alike)["feature_variance_share"].mean() == 0
+    assert feature_spread(0 * alike)["feature_variance_share"].mean() == 0

@@ -14,21 +14,21 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from tiny_network import TINY_NETWORK, WITHOUT_POOLING
 
 from cdsp.io.files import IGNORE
 from cdsp.networks import tensor_files
 from cdsp.networks.checkpoint import read_network
+from cdsp.networks.settings import NetworkSettings
 from cdsp.segmentation import train
 from cdsp.segmentation.data import TrainingData
 from cdsp.segmentation.method import Method, parse_method
 from cdsp.segmentation.settings import SegmentationSettings
-from cdsp.segmentation.train import (
-    Trainer,
-    learning_rate_factor,
-    only_writer,
-    report_unlabelled,
-)
-from cdsp.training import runtime
+from cdsp.segmentation.train import build_trainer
+from cdsp.training import loop, run_files, runtime
+from cdsp.training.loop import Trainer
+from cdsp.training.optimizer import cosine_after_warmup
+from cdsp.training.run_files import RunFiles
 
 FINISHED = {".lock", "environment.json", "log.jsonl", "settings.json", "weights.pt"}
 
@@ -38,12 +38,13 @@ def make_trainer(
     method: Method,
     settings: SegmentationSettings,
     *,
+    network: NetworkSettings = TINY_NETWORK,
     seed: int = 0,
     num_workers: int = 0,
 ) -> Trainer:
-    return Trainer(
-        data,
-        method,
+    return build_trainer(
+        replace(data, method=method),
+        network,
         settings,
         name={"method": "tiny", "seed": seed},
         seed=seed,
@@ -58,7 +59,7 @@ def read_log(folder: Path) -> list[dict[str, Any]]:
 
 def parameters(trainer: Trainer) -> torch.Tensor:
     """All parameters of the network, as one vector."""
-    return torch.cat([p.detach().flatten() for p in trainer.network.parameters()])
+    return torch.cat([p.detach().flatten() for p in trainer.objective.network.parameters()])
 
 
 class Interrupted(Exception):
@@ -79,15 +80,15 @@ def interrupt(monkeypatch: pytest.MonkeyPatch, trainer: Trainer, folder: Path, s
     with monkeypatch.context() as patch:
         patch.setattr(Trainer, "_step", step)
         with pytest.raises(Interrupted):
-            trainer.run(folder)
-    assert not (folder / "weights.pt").exists()
+            trainer.run(folder / "weights.pt")
+    assert not list(folder.glob("unfinished-*/weights.pt"))
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory, tiny_training, tiny_settings, all_terms):
     """Folder of a run that nothing ever stopped."""
     folder = tmp_path_factory.mktemp("finished")
-    make_trainer(tiny_training.open(all_terms), all_terms, tiny_settings).run(folder)
+    make_trainer(tiny_training.open(all_terms), all_terms, tiny_settings).run(folder / "weights.pt")
     return folder
 
 
@@ -122,9 +123,9 @@ def test_the_weights_know_what_they_are(finished, tiny_training, tiny_settings):
     assert stored.classes == tiny_training.dataset.classes
     assert stored.name == {"method": "tiny", "seed": 0}
     assert stored.settings == json.loads((finished / "settings.json").read_text())
-    logits, features = stored.network(torch.zeros(1, 3, 33, 33))
-    assert logits.shape == (1, 3, 33, 33)
-    assert features["backbone"].shape == (1, 1280, 3, 3)
+    output = stored.network(torch.zeros(1, 3, 33, 33))
+    assert output.logits.shape == (1, 3, 33, 33)
+    assert output.backbone.shape == (1, 1280, 3, 3)
 
 
 def test_the_log_has_one_line_per_epoch_with_every_term(finished, all_terms, tiny_settings):
@@ -133,6 +134,7 @@ def test_the_log_has_one_line_per_epoch_with_every_term(finished, all_terms, tin
     for record in log:
         assert all(math.isfinite(value) for value in record.values())
         assert all(record[name] > 0 for name in (*all_terms.terms, "feature_variance"))
+        assert 0 < record["feature_variance_share"] < 1
         total = sum(term.weight * record[name] for name, term in all_terms.terms.items())
         assert record["loss"] == pytest.approx(total, rel=1e-5)
         assert record["images_per_second"] == pytest.approx(6 / record["seconds"])
@@ -142,7 +144,7 @@ def test_the_log_has_one_line_per_epoch_with_every_term(finished, all_terms, tin
 def test_training_learns(tmp_path, tiny_training, tiny_settings):
     method = parse_method({"mask": 1}, "method")
     settings = replace(tiny_settings, epochs=12, batch_size=4)
-    make_trainer(tiny_training.open(method), method, settings).run(tmp_path)
+    make_trainer(tiny_training.open(method), method, settings).run(tmp_path / "weights.pt")
     log = read_log(tmp_path)
     assert log[-1]["mask"] < 0.6 * log[0]["mask"]
 
@@ -154,12 +156,52 @@ def test_a_finished_run_is_not_trained_again(
     before = {path: path.stat().st_mtime_ns for path in folder.iterdir()}
     del before[folder / ".lock"]
     data = tiny_training.open(all_terms)
-    make_trainer(data, all_terms, tiny_settings).run(folder)
+    make_trainer(data, all_terms, tiny_settings).run(folder / "weights.pt")
     assert {path: path.stat().st_mtime_ns for path in before} == before
 
-    make_trainer(data, all_terms, replace(tiny_settings, epochs=2)).run(folder)
+    make_trainer(data, all_terms, replace(tiny_settings, epochs=2)).run(folder / "weights.pt")
     assert len(read_log(folder)) == 2
     assert read_network(folder / "weights.pt", "segmentor").settings["settings"]["epochs"] == 2
+
+
+def test_a_finished_run_stays_whole_until_another_has_replaced_it(
+    tmp_path, monkeypatch, tiny_training, tiny_settings, all_terms, finished
+):
+    """Settings of the one beside weights of the other would be told by nobody."""
+    folder = shutil.copytree(finished, tmp_path / "copy")
+    before = {path: path.read_bytes() for path in folder.iterdir()}
+    data, shorter = tiny_training.open(all_terms), replace(tiny_settings, epochs=2)
+    interrupt(monkeypatch, make_trainer(data, all_terms, shorter), folder, 3)
+    assert {path: path.read_bytes() for path in before} == before
+    (unfinished,) = folder.glob("unfinished-*")
+    assert [record["epoch"] for record in read_log(unfinished)] == [1]
+    assert json.loads((unfinished / "settings.json").read_text())["settings"]["epochs"] == 2
+
+    # The replacing is stopped after each file: weights stand beside their own log, or not at all.
+    original = Path.replace
+    for last in (False, False, False, True):
+        moved: list[Path] = []
+
+        def replace_one(path: Path, target: Path, moved: list[Path] = moved) -> Path:
+            if path.parent == unfinished and target.parent == folder:
+                if moved:
+                    raise Interrupted
+                moved.append(path)
+            return original(path, target)
+
+        trainer = make_trainer(data, all_terms, shorter)
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, "replace", replace_one)
+            if last:
+                trainer.run(folder / "weights.pt")
+            else:
+                with pytest.raises(Interrupted):
+                    trainer.run(folder / "weights.pt")
+                assert not (folder / "weights.pt").exists()
+    assert {path.name for path in folder.iterdir()} == FINISHED
+    stored = read_network(folder / "weights.pt", "segmentor")
+    assert stored.settings == json.loads((folder / "settings.json").read_text())
+    assert len(read_log(folder)) == 2
 
 
 # --- the same weights, bit for bit --------------------------------------------------------------
@@ -174,18 +216,18 @@ def test_a_seed_determines_the_weights(
     )
     torch.rand(3)  # neither this generator
     np.random.rand(3)  # nor this one has a say
-    assert trainer.run(tmp_path).read_bytes() == weights
+    assert trainer.run(tmp_path / "weights.pt").read_bytes() == weights
 
 
 def test_another_seed_gives_other_weights(
     tmp_path, tiny_training, tiny_settings, all_terms, finished
 ):
     trainer = make_trainer(tiny_training.open(all_terms), all_terms, tiny_settings, seed=1)
-    trainer.run(tmp_path)
+    trainer.run(tmp_path / "weights.pt")
     first = read_network(finished / "weights.pt", "segmentor").network.parameters()
     convolutions = [
         (one, other)
-        for one, other in zip(first, trainer.network.parameters(), strict=True)
+        for one, other in zip(first, trainer.objective.network.parameters(), strict=True)
         if one.ndim == 4
     ]
     assert len(convolutions) > 50
@@ -207,9 +249,9 @@ def test_a_run_stopped_by_an_exception_ends_with_the_same_weights(
 ):
     data = tiny_training.open(all_terms)
     interrupt(monkeypatch, make_trainer(data, all_terms, tiny_settings), tmp_path, steps)
-    assert len(list(tmp_path.glob("state-*.pt"))) == (1 if steps >= 2 else 0)
+    assert len(list(tmp_path.glob("unfinished-*/state.pt"))) == (1 if steps >= 2 else 0)
     trainer = make_trainer(data, all_terms, tiny_settings, num_workers=num_workers)
-    assert trainer.run(tmp_path).read_bytes() == weights
+    assert trainer.run(tmp_path / "weights.pt").read_bytes() == weights
     assert {path.name for path in tmp_path.iterdir()} == FINISHED
     timed = ("seconds", "images_per_second")
     for record, whole in zip(read_log(tmp_path), read_log(finished), strict=True):
@@ -223,7 +265,7 @@ def test_a_run_stopped_by_an_exception_ends_with_the_same_weights(
     [
         {"precision": "float16"},
         {"precision": "bfloat16", "gradient_clip": 1.0},
-        {"optimizer": "adamw", "frozen_batch_norm": True, "channels_last": False},
+        {"optimizer": "adamw", "channels_last": False},
     ],
 )
 def test_other_settings_resume_as_well(
@@ -232,8 +274,8 @@ def test_other_settings_resume_as_well(
     settings, data = replace(tiny_settings, epochs=2, **changes), tiny_training.open(all_terms)
     whole, resumed = (make_trainer(data, all_terms, settings) for _ in range(2))
     interrupt(monkeypatch, make_trainer(data, all_terms, settings), tmp_path / "stopped", 3)
-    expected = whole.run(tmp_path / "whole").read_bytes()
-    assert resumed.run(tmp_path / "stopped").read_bytes() == expected
+    expected = whole.run(tmp_path / "whole" / "weights.pt").read_bytes()
+    assert resumed.run(tmp_path / "stopped" / "weights.pt").read_bytes() == expected
     assert resumed.scaler.state_dict() == whole.scaler.state_dict()
 
 
@@ -259,16 +301,17 @@ MOMENTS: dict[str, tuple[Any, str, int, Callable[..., Any]]] = {
     "in the second epoch": (Trainer, "_step", 4, die),
     "while the first state is written": (tensor_files.torch, "save", 1, half_a_file),
     "while the second state is written": (tensor_files.torch, "save", 2, half_a_file),
-    "between an epoch and its log": (train, "write_text", 2, die),
-    "between the last log and the last state": (train, "save_tensors", 3, die),
-    "between the last epoch and its log": (train, "write_text", 3, die),
+    "between an epoch and its log": (loop, "write_text", 2, die),
+    "between the last log and the last state": (loop, "save_tensors", 3, die),
+    "between the last epoch and its log": (loop, "write_text", 3, die),
     "while the weights are written": (tensor_files.torch, "save", 4, half_a_file),
-    "before the states are removed": (
+    "before the files are published": (
         train,
         "write_network",
         1,
         partial(die_after, train.write_network),
     ),
+    "before the state is removed": (run_files.RunFiles, "forget", 1, die),
 }
 """Moment → what is called then (owner, name, the how-manieth call) and what happens instead."""
 
@@ -286,7 +329,7 @@ def train_until_killed(
         return (instead if len(calls) == number else original)(*arguments)
 
     setattr(owner, name, called)
-    make_trainer(data, method, settings).run(folder)
+    make_trainer(data, method, settings).run(folder / "weights.pt")
 
 
 @pytest.fixture(scope="module")
@@ -307,10 +350,10 @@ def test_a_killed_run_ends_with_the_same_weights(
     process.start()
     process.join()
     assert process.exitcode == -signal.SIGKILL
-    assert (tmp_path / "weights.pt").exists() == (moment == "before the states are removed")
+    assert (tmp_path / "weights.pt").exists() == (moment == "before the state is removed")
 
     trainer = make_trainer(data, all_terms, tiny_settings)
-    assert trainer.run(tmp_path).read_bytes() == weights
+    assert trainer.run(tmp_path / "weights.pt").read_bytes() == weights
     assert {path.name for path in tmp_path.iterdir()} == FINISHED  # no half-written file either
     assert [record["epoch"] for record in read_log(tmp_path)] == [1, 2, 3]
 
@@ -324,7 +367,7 @@ def test_the_state_of_another_run_is_neither_used_nor_lost(
 ):
     data = tiny_training.open(all_terms)
     interrupt(monkeypatch, make_trainer(data, all_terms, tiny_settings), tmp_path, 3)
-    states = set(tmp_path.glob("state-*.pt"))
+    states = set(tmp_path.glob("unfinished-*/state.pt"))
 
     settings, method, seed, other_data = tiny_settings, all_terms, 0, data
     if other == "settings":
@@ -344,22 +387,26 @@ def test_the_state_of_another_run_is_neither_used_nor_lost(
         )
     trainer = make_trainer(other_data, method, settings, seed=seed)
     interrupt(monkeypatch, trainer, tmp_path, 3)
-    assert [record["epoch"] for record in read_log(tmp_path)] == [1]
-    assert len(set(tmp_path.glob("state-*.pt")) - states) == 1
-    assert states <= set(tmp_path.glob("state-*.pt"))
+    for folder in tmp_path.glob("unfinished-*"):
+        assert [record["epoch"] for record in read_log(folder)] == [1]
+    assert len(set(tmp_path.glob("unfinished-*/state.pt")) - states) == 1
+    assert states <= set(tmp_path.glob("unfinished-*/state.pt"))
 
-    assert make_trainer(data, all_terms, tiny_settings).run(tmp_path).read_bytes() == weights
+    assert (
+        make_trainer(data, all_terms, tiny_settings).run(tmp_path / "weights.pt").read_bytes()
+        == weights
+    )
 
 
 def test_a_damaged_state_is_named(tmp_path, monkeypatch, tiny_training, tiny_settings, all_terms):
     data = tiny_training.open(all_terms)
     interrupt(monkeypatch, make_trainer(data, all_terms, tiny_settings), tmp_path, 3)
-    (state,) = tmp_path.glob("state-*.pt")
+    (state,) = tmp_path.glob("unfinished-*/state.pt")
     content = state.read_bytes()
     for damaged in (b"", content[:1000], content[:-1000]):
         state.write_bytes(damaged)
         with pytest.raises(ValueError, match=rf"{state.name}: not a readable file"):
-            make_trainer(data, all_terms, tiny_settings).run(tmp_path)
+            make_trainer(data, all_terms, tiny_settings).run(tmp_path / "weights.pt")
         assert state.read_bytes() == damaged
 
 
@@ -367,23 +414,27 @@ def test_a_renamed_state_is_refused(tmp_path, monkeypatch, tiny_training, tiny_s
     data = tiny_training.open(all_terms)
     interrupt(monkeypatch, make_trainer(data, all_terms, tiny_settings), tmp_path / "a", 3)
     interrupt(monkeypatch, make_trainer(data, all_terms, tiny_settings, seed=1), tmp_path / "b", 3)
-    (state,), (other,) = (tmp_path / "a").glob("state-*"), (tmp_path / "b").glob("state-*")
+    (state,), (other,) = (
+        (tmp_path / "a").glob("unfinished-*/state.pt"),
+        (tmp_path / "b").glob("unfinished-*/state.pt"),
+    )
     other.replace(state)
     with pytest.raises(ValueError, match="the state of another run; delete it to start"):
-        make_trainer(data, all_terms, tiny_settings).run(tmp_path / "a")
+        make_trainer(data, all_terms, tiny_settings).run(tmp_path / "a" / "weights.pt")
 
 
 def test_a_second_process_in_the_same_folder_is_refused(
     tmp_path, tiny_training, tiny_settings, all_terms
 ):
     trainer = make_trainer(tiny_training.open(all_terms), all_terms, tiny_settings)
+    files = RunFiles(tmp_path / "run" / "weights.pt", "", {"another": "configuration"})
     with (
-        only_writer(tmp_path / "run"),
-        pytest.raises(ValueError, match=r"run: another process is training this run; wait"),
+        files.locked(),
+        pytest.raises(ValueError, match=r"weights\.pt: another process is training this run; wait"),
     ):
-        trainer.run(tmp_path / "run")
+        trainer.run(files.weights)
     assert [path.name for path in (tmp_path / "run").iterdir()] == [".lock"]
-    with only_writer(tmp_path / "run"):
+    with files.locked():
         pass
 
 
@@ -402,13 +453,13 @@ def test_the_learning_rate_is_that_of_pytorchs_schedulers(warmup_steps, num_step
             expected.append(optimizer.param_groups[0]["lr"])
             optimizer.step()
             cosine.step()
-    found = [learning_rate_factor(step, warmup_steps, num_steps) for step in range(num_steps)]
+    found = [cosine_after_warmup(step, warmup_steps, num_steps) for step in range(num_steps)]
     np.testing.assert_allclose(found, expected, atol=1e-12)
 
 
 @pytest.mark.parametrize("warmup_steps", [0, 1, 5])
 def test_the_learning_rate_rises_to_1_and_falls_almost_to_0(warmup_steps):
-    factors = [learning_rate_factor(step, warmup_steps, 50) for step in range(50)]
+    factors = [cosine_after_warmup(step, warmup_steps, 50) for step in range(50)]
     assert factors[warmup_steps] == 1
     assert factors[0] == (0.2 if warmup_steps == 5 else 1)
     assert all(np.diff(factors[:warmup_steps]) > 0)
@@ -420,7 +471,7 @@ def test_every_step_has_its_own_learning_rate(tmp_path, tiny_training, tiny_sett
     """Two steps per epoch: half an epoch of warm-up is one step, four more fall as a cosine."""
     method = parse_method({"mask": 1}, "method")
     settings = replace(tiny_settings, warmup_epochs=0.5)
-    make_trainer(tiny_training.open(method), method, settings).run(tmp_path)
+    make_trainer(tiny_training.open(method), method, settings).run(tmp_path / "weights.pt")
     expected = [0.02 * 0.5 * (1 + math.cos(math.pi * step / 5)) for step in (0, 2, 4)]
     found = [record["learning_rate"] for record in read_log(tmp_path)]
     np.testing.assert_allclose(found, expected)
@@ -437,7 +488,7 @@ def test_clipping_bounds_the_step(tmp_path, tiny_training, one_step, precision):
         if precision == "float16":  # a scale at which the first step does not overflow
             trainer.scaler = torch.amp.GradScaler("cpu", init_scale=64)
         before = parameters(trainer)
-        trainer.run(tmp_path / str(clip))
+        trainer.run(tmp_path / str(clip) / "weights.pt")
         lengths[clip] = (parameters(trainer) - before).norm().item()
     assert lengths[0.5] == pytest.approx(0.5, rel=1e-3)
     assert lengths[0] == lengths[1e6] > 1
@@ -453,7 +504,7 @@ def test_a_term_of_weight_0_is_logged_and_changes_nothing(
     for terms in ({"scribble": 1}, {"scribble": 1, name: 0}):
         method = parse_method(terms, "method")
         trainers.append(make_trainer(tiny_training.open(method), method, settings))
-        trainers[-1].run(tmp_path / str(len(terms)))
+        trainers[-1].run(tmp_path / str(len(terms)) / "weights.pt")
     assert torch.equal(*(parameters(trainer) for trainer in trainers))
     assert all(record[name] > 0 for record in read_log(tmp_path / "2"))
 
@@ -462,10 +513,10 @@ def test_a_loss_that_explodes_is_an_error(tmp_path, tiny_training, tiny_settings
     settings = replace(tiny_settings, learning_rate=1e20)
     trainer = make_trainer(tiny_training.open(all_terms), all_terms, settings)
     with pytest.raises(ValueError, match=r"not finite in epoch \d: .*lower learning_rate"):
-        trainer.run(tmp_path)
+        trainer.run(tmp_path / "weights.pt")
     assert not (tmp_path / "weights.pt").exists()
-    for state in tmp_path.glob("state-*.pt"):  # of an epoch before, still good
-        network = torch.load(state, weights_only=True)["network"]
+    for state in tmp_path.glob("unfinished-*/state.pt"):  # of an epoch before, still good
+        network = torch.load(state, weights_only=True)["objective"]
         assert all(value.isfinite().all() for value in network.values())
 
 
@@ -474,10 +525,10 @@ def first_step(trainer: Trainer, folder: Path) -> tuple[dict[str, float], torch.
 
     Dropout draws in the order of the memory, which is another one for another layout.
     """
-    for module in trainer.network.modules():
+    for module in trainer.objective.network.modules():
         if isinstance(module, torch.nn.Dropout):
             module.p = 0
-    trainer.run(folder)
+    trainer.run(folder / "weights.pt")
     gradients = [parameter.grad for parameter in trainer.parameters]
     return read_log(folder)[0], torch.cat([g.flatten() for g in gradients if g is not None])
 
@@ -504,7 +555,7 @@ def test_mixed_precision_trains_float32_weights(tmp_path, tiny_training, tiny_se
     settings = replace(tiny_settings, precision="float16", batch_size=2, epochs=2)
     trainer = make_trainer(tiny_training.open(all_terms), all_terms, settings)
     before = parameters(trainer)
-    trainer.run(tmp_path)
+    trainer.run(tmp_path / "weights.pt")
     after = parameters(trainer)
     assert after.dtype == torch.float32
     assert after.isfinite().all()
@@ -524,11 +575,11 @@ def test_the_memory_layout_is_no_part_of_the_method(
 
 def test_frozen_batch_norm_keeps_the_backbones_statistics(tmp_path, tiny_training, tiny_settings):
     method = parse_method({"mask": 1}, "method")
-    settings = replace(tiny_settings, frozen_batch_norm=True)
-    trainer = make_trainer(tiny_training.open(method), method, settings)
-    before = {key: value.clone() for key, value in trainer.network.state_dict().items()}
-    trainer.run(tmp_path)
-    after = trainer.network.state_dict()
+    network = replace(TINY_NETWORK, frozen_batch_norm=True)
+    trainer = make_trainer(tiny_training.open(method), method, tiny_settings, network=network)
+    before = {key: value.clone() for key, value in trainer.objective.network.state_dict().items()}
+    trainer.run(tmp_path / "weights.pt")
+    after = trainer.objective.network.state_dict()
     statistics = [key for key in after if "running_" in key]
     of_backbone = [key for key in statistics if key.startswith("backbone.")]
     assert 0 < len(of_backbone) < len(statistics)
@@ -536,51 +587,117 @@ def test_frozen_batch_norm_keeps_the_backbones_statistics(tmp_path, tiny_trainin
         assert torch.equal(before[key], after[key]) == (key in of_backbone), key
 
 
-def test_backbone_and_head_have_learning_rates_of_their_own(
-    tmp_path, tiny_training, tiny_settings, monkeypatch
+# --- micro-batches ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("reduction", ["mean", "nonzero"])
+@pytest.mark.parametrize("micro_batches", [2, 3, 8])
+def test_micro_batches_are_one_big_batch(
+    tmp_path, tiny_training, one_step, micro_batches, reduction
 ):
-    network = replace(tiny_settings.network, backbone_factor=0.0, head_factor=0.5)
-    monkeypatch.setattr(SegmentationSettings, "network", network)
+    """With batch norm frozen: all terms, whose counts differ from part to part, and two steps."""
+    terms = {
+        "scribble": 1,
+        "pseudo_label": 0.75,
+        "lorm": {"weight": 0.5, "mask": "rectified", "reduction": reduction},
+        "scribble_distance": 0.25,
+        "pseudo_label_distance": 0.125,
+    }
+    method = parse_method(terms, "method")
+    settings = replace(one_step, epochs=2)
+    trainers, logs = [], []
+    for number in (1, micro_batches):
+        trainer = make_trainer(
+            tiny_training.open(method),
+            method,
+            replace(settings, micro_batches=number),
+            network=WITHOUT_POOLING,
+        )
+        before = parameters(trainer)
+        folder = tmp_path / str(number)
+        trainer.run(folder / "weights.pt")
+        trainers.append(trainer)
+        logs.append(read_log(folder))
+    whole, parts = (parameters(trainer) for trainer in trainers)
+    assert (parts - whole).norm() < 1e-4 * (whole - before).norm()
+    for one, other in zip(*logs, strict=True):
+        # The counts that the mean of the parts' means would not reproduce.
+        for name in ("loss", *terms, "feature_variance", "feature_variance_share"):
+            assert other[name] == pytest.approx(one[name], rel=1e-4), name
+
+
+def test_counting_leaves_no_trace_in_batch_norm(tmp_path, tiny_training, one_step):
+    """The statistics move once for each part, as if the parts' counts had been known."""
     method = parse_method({"mask": 1}, "method")
-    trainer = make_trainer(tiny_training.open(method), method, replace(tiny_settings, epochs=2))
-    before = {key: value.clone() for key, value in trainer.network.named_parameters()}
-    trainer.run(tmp_path)
-    for key, value in trainer.network.named_parameters():
-        assert torch.equal(before[key], value) == key.startswith("backbone."), key
-    rates = [group["lr"] for group in trainer.optimizer.param_groups]
-    assert rates == [0, rates[2] / 2, read_log(tmp_path)[-1]["learning_rate"]]
+    trainer = make_trainer(
+        tiny_training.open(method), method, replace(one_step, micro_batches=2, learning_rate=0)
+    )
+    trainer.run(tmp_path / "weights.pt")
+    norms = [m for m in trainer.objective.modules() if isinstance(m, torch.nn.BatchNorm2d)]
+    assert norms
+    assert all(norm.num_batches_tracked == 2 for norm in norms)
+
+
+# --- a batch of one -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("head", ["deeplabv3plus", "deeplabv2_aspp21"])
+@pytest.mark.parametrize(
+    ("batch_size", "micro_batches"),
+    [(1, 1), (3, 3), (3, 2)],
+)
+@pytest.mark.parametrize("frozen", [False, True])
+def test_a_batch_norm_of_one_value_is_refused_before_anything_starts(
+    tiny_training, tiny_settings, head, batch_size, micro_batches, frozen
+):
+    method = parse_method({"mask": 1}, "method")
+    settings = replace(tiny_settings, batch_size=batch_size, micro_batches=micro_batches)
+    network = NetworkSettings(head=head, backbone="mobilenet_v2", frozen_batch_norm=frozen)
+    with pytest.raises(ValueError, match=rf"batch_size {batch_size}, .*raise batch_size or lower"):
+        make_trainer(tiny_training.open(method), method, settings, network=network)
+
+
+def test_a_head_without_image_pooling_takes_single_images(tmp_path, tiny_training, tiny_settings):
+    method = parse_method({"mask": 1}, "method")
+    settings = replace(tiny_settings, batch_size=1, epochs=2)
+    network = replace(WITHOUT_POOLING, frozen_batch_norm=False)
+    trainer = make_trainer(tiny_training.open(method), method, settings, network=network)
+    trainer.run(tmp_path / "weights.pt")
 
 
 # --- images without labels ----------------------------------------------------------------------
 
 
-def test_images_without_scribbles_are_reported(tiny_training, all_terms, caplog):
+def test_images_without_scribbles_are_reported(
+    tmp_path, tiny_training, all_terms, one_step, caplog
+):
     data = tiny_training.open(all_terms)
-    with caplog.at_level(logging.INFO):
-        report_unlabelled(data)
-    assert [record.getMessage() for record in caplog.records] == [
-        "2 of 8 training images have no scribble; they are trained with what is there"
-    ]
-    assert caplog.records[0].levelno == logging.WARNING
+    with caplog.at_level(logging.WARNING):
+        make_trainer(data, all_terms, one_step)
+    messages = [record.getMessage() for record in caplog.records]
+    assert len(messages) == 2  # of the strokes and of their distances
+    assert any(
+        message.endswith("2 of 8 images have no scribble; they are trained with what is there")
+        for message in messages
+    )
 
 
-def test_data_without_any_label_give_a_loss_of_0(tmp_path, tiny_training, tiny_settings, caplog):
+def test_data_without_any_label_are_refused(tiny_training, tiny_settings):
     method = parse_method({"scribble": 1, "scribble_distance": 1}, "method")
     empty = {
         name: np.full_like(values, IGNORE)
         for name, values in tiny_training.maps("scribble").items()
     }
     tiny_training.write_store("empty", "scribbles", empty)
-    data = tiny_training.open(
-        method,
-        scribble=tiny_training.folder / "empty.h5",
-        scribble_distance=tiny_training.write_distances("empty", 2),
-    )
-    report_unlabelled(data)
-    assert "8 of 8 training images have no scribble" in caplog.text
-    settings = replace(tiny_settings, weight_decay=0)
-    trainer = make_trainer(data, method, settings)
-    before = parameters(trainer)
-    trainer.run(tmp_path)
-    assert all(record["loss"] == 0 for record in read_log(tmp_path))
-    assert torch.equal(parameters(trainer), before)
+    stores = {
+        "scribble": tiny_training.folder / "empty.h5",
+        "scribble_distance": tiny_training.write_distances("empty", 2),
+    }
+    data = tiny_training.open(method, **stores)
+    with pytest.raises(
+        ValueError, match=r"nothing to learn from: the scribble of every image is 2"
+    ):
+        make_trainer(data, method, tiny_settings)
+    # With something else to learn from, it is said and no more.
+    both = parse_method({"scribble": 1, "pseudo_label": 1}, "method")
+    make_trainer(tiny_training.open(both, **stores), both, tiny_settings)

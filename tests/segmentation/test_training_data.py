@@ -1,11 +1,17 @@
+import json
+from types import SimpleNamespace
+from typing import Any, get_args
+
 import numpy as np
 import pytest
 import torch
 
+from cdsp.dataset.prepare import describe_folder
 from cdsp.io.files import IGNORE
-from cdsp.losses import LOSS_TERMS
-from cdsp.networks.interface import NetworkOutput
-from cdsp.segmentation.data import TrainingCrops, TrainingData, count_without_label
+from cdsp.io.store import LabelStore, write_store
+from cdsp.losses import LOSS_TERMS, Step, View
+from cdsp.networks.interface import FeatureName, NetworkOutput
+from cdsp.segmentation.data import TrainingCrops, TrainingData, open_training_data
 from cdsp.segmentation.method import Method, parse_method
 from cdsp.training.augmentation import draw_augmentation
 from cdsp.training.sampling import EpochSampler, epoch_batches
@@ -13,6 +19,8 @@ from cdsp.training.sampling import EpochSampler, epoch_batches
 LABELS = ("scribble", "pseudo_label", "mask")
 DISTANCES = ("scribble_distance", "pseudo_label_distance")
 STRIDE, CROP_SIZE = 16, 49
+
+FEATURES: tuple[FeatureName, ...] = get_args(FeatureName)
 
 
 def crops(data: TrainingData, seed: int = 0, scale: tuple[float, float] = (0.5, 2.0)):
@@ -126,12 +134,61 @@ def test_a_map_of_another_size_is_named(tiny_training):
             use()
 
 
-def test_images_without_any_label_are_counted(tiny_training, all_terms):
-    data = tiny_training.open(all_terms)
-    ids = tiny_training.dataset.splits["train"]
-    assert count_without_label(data.stores["scribble"], ids) == 2
-    assert count_without_label(data.stores["scribble"], ids[1:]) == 1
-    assert count_without_label(data.stores["pseudo_label"], ids) == 0
+def relabelled(tiny_training, path, **changes):
+    """The data set of ``tiny_training`` with other classes or lists: another data set."""
+    content = json.loads((tiny_training.dataset.root / "dataset.json").read_text()) | changes
+    path.write_text(json.dumps(content | {"root": str(tiny_training.dataset.root)}))
+    return describe_folder(
+        tiny_training.dataset.root, "tiny", tuple(content["classes"]), path.with_name("again.json")
+    )
+
+
+@pytest.mark.parametrize("name", ["scribble", "pseudo_label"])
+def test_stores_of_classes_in_another_order_are_refused(tiny_training, tmp_path, name):
+    other = relabelled(tiny_training, tmp_path / "d.json", classes=["background", "blue", "red"])
+    method = parse_method({name: 1}, "method")
+    with pytest.raises(ValueError, match=rf"{name}\.h5: made with source dataset = .*again"):
+        open_training_data(other, method, tiny_training.paths)
+    # Also where the store is only what the distances are made from.
+    method = parse_method({f"{name}_distance": 1}, "method")
+    with pytest.raises(ValueError, match=rf"{name}\.h5: made with source dataset"):
+        open_training_data(other, method, tiny_training.paths)
+
+
+def test_pseudo_labels_of_other_scribbles_are_refused(tiny_training, all_terms):
+    scribbles = LabelStore(tiny_training.folder / "scribble.h5")
+    method = parse_method({"scribble": 1, "pseudo_label": 1}, "method")
+
+    def write(name, kind, of, parameters=None, **sources):
+        path = tiny_training.folder / f"{name}.h5"
+        maps = [(image_id, values, {}) for image_id, values in tiny_training.maps(of).items()]
+        sources = {"dataset": tiny_training.dataset.digest, **sources}
+        write_store(path, maps, kind=kind, parameters=parameters or {}, sources=sources)
+        return path
+
+    made = write("made", "pseudo_labels", "pseudo_label", scribbles=scribbles.digest)
+    tiny_training.open(method, pseudo_label=made)
+    made = write("made", "pseudo_labels", "pseudo_label", scribbles="others")
+    with pytest.raises(ValueError, match=r"made\.h5: made with source scribbles = 'others'"):
+        tiny_training.open(method, pseudo_label=made)
+    tiny_training.open(parse_method({"pseudo_label": 1}, "method"), pseudo_label=made)
+
+    full = write("full", "scribbles", "scribble", {"scribbles": "full"})
+    imported = write("imported", "pseudo_labels", "pseudo_label", {"scribbles": "full"})
+    tiny_training.open(method, scribble=full, pseudo_label=imported)
+    imported = write("imported", "pseudo_labels", "pseudo_label", {"scribbles": "drop-0.5"})
+    with pytest.raises(ValueError, match=r"parameter scribbles = 'drop-0\.5', expected 'full'"):
+        tiny_training.open(method, scribble=full, pseudo_label=imported)
+
+
+def test_a_map_that_is_only_depended_on_is_not_loaded(tiny_training):
+    method = parse_method({"scribble_distance": 1}, "method")
+    assert method.maps == {"scribble_distance"}
+    assert method.reads == {"scribble_distance", "scribble"}
+    assert method.supervision == "scribbles"
+    data = tiny_training.open(method)
+    assert data.stores.keys() == {"scribble", "scribble_distance"}
+    assert crops(data)[0, 0].keys() == {"image", "matrix", "scribble_distance"}
 
 
 # --- crops --------------------------------------------------------------------------------------
@@ -158,10 +215,11 @@ def test_two_images_of_one_epoch_are_drawn_differently(tiny_training, every_map)
 
 def test_samples_hold_what_the_method_reads(tiny_training, all_terms):
     sample = crops(tiny_training.open(all_terms))[0, 0]
-    assert sample.keys() == {"image", "scribble", "pseudo_label", *DISTANCES, "valid"}
-    assert sample.pop("image").shape == (3, CROP_SIZE, CROP_SIZE)
+    assert sample.keys() == {"image", "matrix", "scribble", "pseudo_label", *DISTANCES, "valid"}
+    assert sample.pop("image").shape == (1, 3, CROP_SIZE, CROP_SIZE)
+    assert sample.pop("matrix").shape == (1, 2, 3)
     assert {(value.dtype, tuple(value.shape)) for value in sample.values()} == {
-        (torch.uint8, (CROP_SIZE, CROP_SIZE))
+        (torch.uint8, (1, CROP_SIZE, CROP_SIZE))
     }
 
 
@@ -172,7 +230,7 @@ def small_crops(data: TrainingData, num_images: int = 4) -> dict[str, torch.Tens
     """A batch in which every image is smaller than its crop."""
     dataset = crops(data, scale=(0.5, 0.7))
     samples = [dataset[0, index] for index in range(num_images)]
-    return {name: torch.stack([sample[name] for sample in samples]) for name in samples[0]}
+    return {name: torch.cat([sample[name] for sample in samples]) for name in samples[0]}
 
 
 def test_padding_is_unlabelled_and_far_from_everything(tiny_training, every_map):
@@ -198,16 +256,28 @@ def term_and_gradients(name: str, method: Method, batch: dict[str, torch.Tensor]
     small = valid[:, None, ::STRIDE, ::STRIDE]
     logits += noise * (valid[:, None] == 0) * torch.randn(logits.shape, generator=rng)
     feature += noise * (small == 0) * torch.randn(feature.shape, generator=rng)
-    output = NetworkOutput(logits.requires_grad_(), {"backbone": feature.requires_grad_()})
+    logits.requires_grad_()
+    feature.requires_grad_()
+    output = NetworkOutput(logits, dict.fromkeys(FEATURES, feature))
+    network: Any = SimpleNamespace(feature_channels=dict.fromkeys(FEATURES, 5))
     torch.manual_seed(0)
-    loss = LOSS_TERMS[name](method.terms[name], 5)(output, batch)
+    step = Step(
+        [View(batch["image"], batch, batch["matrix"])],
+        [output],
+        forward=lambda *_: output,
+        progress=0.5,
+    )
+    loss = LOSS_TERMS[name](method.terms[name], network)(step).mean()
     loss.backward()
     of_logits = torch.zeros_like(logits) if logits.grad is None else logits.grad
     of_feature = torch.zeros_like(feature) if feature.grad is None else feature.grad
     return loss.item(), of_logits, of_feature, small
 
 
-@pytest.mark.parametrize("name", sorted(LOSS_TERMS))
+OWN_TERMS = ("scribble", "pseudo_label", "mask", "lorm", *DISTANCES)
+
+
+@pytest.mark.parametrize("name", OWN_TERMS)
 def test_padding_has_no_influence_on_any_term(tiny_training, every_map, name):
     batch = small_crops(tiny_training.open(every_map), 8)
     loss, of_logits, of_feature, small = term_and_gradients(name, every_map, batch, 0)
@@ -270,6 +340,8 @@ def test_the_crop_of_an_image_is_drawn_from_its_own_stream(tiny_training, every_
     source = inverse @ np.stack([x.ravel(), y.ravel(), np.ones(x.size)])
     column, row = source[:2].reshape(2, CROP_SIZE, CROP_SIZE)
     margin = np.minimum.reduce([column, row, width - 1 - column, height - 1 - row])
-    valid = dataset[9, 6]["valid"].numpy()
+    sample = dataset[9, 6]
+    np.testing.assert_array_equal(sample["matrix"][0], draw.matrix)
+    valid = sample["valid"][0].numpy()
     assert (valid[margin > 0] == 1).all()
     assert (valid[margin < -1] == 0).all()

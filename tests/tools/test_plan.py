@@ -47,6 +47,11 @@ def configuration(**tables):
             "labels": {"pseudo_label": 1},
             "truth": {"mask": 1},
         },
+        "networks": {
+            "deeplabv3plus-resnet18": {"backbone": "resnet18"},
+            "deeplabv3plus-mobilenet_v2": {"backbone": "mobilenet_v2"},
+            "deeplabv2-resnet50": {"head": "deeplabv2", "backbone": "resnet50"},
+        },
         "segmentation": {"epochs": 10, "warmup_epochs": 1, "crop_size": 65},
         "evaluation": {"whole": {"window": 0}},
         "tables": {name: {**usual, **table} for name, table in tables.items()},
@@ -75,7 +80,8 @@ def write_run(
     training = {
         "name": {"method": method},
         "seed": seed,
-        "settings": {**settings_dict(config.segmentation_settings(network)), **settings},
+        "network": settings_dict(config.networks[network]),
+        "settings": {**settings_dict(config.segmentation), **settings},
         "terms": {name: settings_dict(term) for name, term in config.method(method).terms.items()},
     }
     (folder / "settings.json").write_text(json.dumps(training))
@@ -178,6 +184,19 @@ def test_a_run_with_other_settings_is_made_again():
     assert table(describe())["main"][1] == "1"
     Path("config.yaml").write_text(yaml.safe_dump(changed))
     assert table(describe())["main"][1] == "0"
+
+
+def test_a_run_that_is_being_made_again_is_begun():
+    """Its files are apart until it is finished, beside those of the one that it replaces."""
+    write_config(main={})
+    place = write_run("truth", 0, seconds=[36] * 10, finished=True, learning_rate=0.5)
+    other = write_run("truth", 1, seconds=[36] * 4, batch_size=3)
+    current = write_run("truth", 2, seconds=[36] * 3)
+    other.rename(place / "unfinished-0")
+    current.rename(place / "unfinished-1")
+    text = describe()
+    # Seven of ten epochs remain of it.
+    assert table(text)["main"] == ["4", "0", "1", "3", f"{37 * 36 / 3600:.2f}"]
 
 
 def test_networks_that_nobody_ran_leave_the_hours_open():

@@ -5,11 +5,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cdsp.losses import MAPS
+from cdsp.io.files import IGNORE
+from cdsp.maps import MAPS
 from cdsp.training.augmentation import (
     IMAGENET_MEAN,
     IMAGENET_STD,
-    LABELS,
     Draw,
     augment_image,
     augment_map,
@@ -136,12 +136,14 @@ def test_labels_of_padding_teach_nothing(sized_draw):
     valid = augment_map("valid", np.ones((height, width), np.uint8), draw)
     values = np.full((height, width), 9, np.uint8)
     for name in set(MAPS) - {"valid"}:
-        expected = np.where(valid == 1, 9, 255 if name in LABELS else 0)
+        expected = np.where(valid == 1, 9, MAPS[name].padding)
         np.testing.assert_array_equal(augment_map(name, values, draw), expected)
 
 
-def test_labels_are_what_the_losses_take_for_labels():
-    assert set(LABELS) == {name for name in MAPS if "distance" not in name and name != "valid"}
+def test_labels_are_padded_with_what_is_ignored_and_all_else_with_0():
+    labels = {name for name in MAPS if "distance" not in name and name != "valid"}
+    assert {name for name, entry in MAPS.items() if entry.padding == IGNORE} == labels
+    assert {entry.padding for entry in MAPS.values()} == {IGNORE, 0}
 
 
 def identity(size, **options):

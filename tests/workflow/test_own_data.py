@@ -40,9 +40,14 @@ CONFIGURATION = {
     "scribbles": {"source": "annotations"},
     "pseudo_labels": {"unused": {}},
     "methods": {"scribble_only": {"scribble": 1}, "full_supervision": {"mask": 1}},
+    "networks": {
+        NETWORK: {
+            "backbone": "mobilenet_v2",
+            "backbone_weights": "none",
+            "head_options": {"decoder_channels": 8},
+        }
+    },
     "segmentation": {
-        "backbone_weights": "none",
-        "decoder_channels": 8,
         "epochs": 1,
         "warmup_epochs": 0,
         "batch_size": 3,

@@ -604,7 +604,7 @@ def test_a_killed_training_goes_on_where_it_was(project, tmp_path):
         stderr=subprocess.DEVNULL,
         start_new_session=True,
     )
-    while not list(folder.glob("state-*.pt")):
+    while not list(folder.glob("unfinished-*/state.pt")):
         assert process.poll() is None
         time.sleep(0.01)
     os.killpg(process.pid, signal.SIGKILL)

@@ -41,7 +41,7 @@ wildcard_constraints:
     cams="[0-9a-f]{8}",
     # A row, and the options that a variant of it changes.
     method="(" + one_of(CONFIG.methods) + r")(@[\w.]+=[\w.+-]+)*",
-    network="[a-z0-9_]+-[a-z0-9_]+",
+    network=one_of(CONFIG.networks),
     protocol=one_of(CONFIG.evaluation),
     table=one_of(CONFIG.tables),
     exponent="[0-9.e+-]+",

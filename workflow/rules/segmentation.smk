@@ -2,7 +2,8 @@
 
 From images and the maps that the run's method reads into
 results/<dataset>/segmentation/<method>/<network>/<scribbles>/<recipe>/seed-<seed>: weights.pt, and
-beside it settings.json, environment.json, log.jsonl and, until it is finished, a state to resume.
+beside it settings.json, environment.json and log.jsonl. Until it is finished, these and a state to
+resume from are in its folder unfinished-<digest>.
 """
 
 
@@ -28,9 +29,10 @@ rule segmentation:
         folder=subpath(output.weights, parent=True),
         stores=lambda wildcards: as_options(PLAN.run_stores(run_of(wildcards))),
         terms=lambda wildcards: PLAN.run_terms(run_of(wildcards)),
+        network=lambda wildcards: PLAN.run_network(run_of(wildcards)),
         settings=lambda wildcards: PLAN.run_training(run_of(wildcards)),
         backbone=lambda wildcards: USER_FILES.run_backbone(run_of(wildcards)),
     shell:
         "cdsp segmentation --dataset {input.dataset} {params.stores} --method {wildcards.method}"
-        " --terms {params.terms:q} --settings {params.settings:q} --seed {wildcards.seed}"
+        " --terms {params.terms:q} --network {params.network:q} --network-name {wildcards.network} --settings {params.settings:q} --seed {wildcards.seed}"
         " --output {params.folder} > {log} 2>&1"

@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 
 from cdsp.pictures.style import line_style, reference_style
 
-NAMES = ("method", "segmentor", "backbone", "dataset", "scribbles", "pseudo_labels", "protocol")
+NAMES = ("method", "network", "dataset", "scribbles", "pseudo_labels", "protocol")
 """Columns that tell the rows of a table apart, with those of the varied options."""
 
 GRID: dict[str, Any] = {"color": "0.9", "linewidth": 0.6}
@@ -96,8 +96,7 @@ def measured_rows(table: pd.DataFrame) -> list[TableRow]:
 
 def _parts(names: dict[str, str], options: list[str]) -> dict[str, str]:
     """What tells a row apart, in the order in which it is said."""
-    parts = {name: names[name] for name in ["method", *options]}
-    parts["network"] = f"{names['segmentor']}-{names['backbone']}"
+    parts = {name: names[name] for name in ["method", *options, "network"]}
     for name in ("scribbles", "pseudo_labels"):
         parts[name] = "" if names[name] == "none" else names[name]
     return parts | {name: names[name] for name in ("dataset", "protocol")}

@@ -33,7 +33,7 @@ def draw_training(metrics: Sequence[Path]) -> Figure:
     """
     logs = {label: [_read_log(run) for run in runs] for label, runs in group_runs(metrics).items()}
     names = {name for seeds in logs.values() for log in seeds for record in log for name in record}
-    last = ["feature_variance"] if "feature_variance" in names else []
+    last = sorted(names & {"feature_variance", "feature_variance_share"})
     quantities = ["loss", *sorted(names - {"loss", *last, *NOT_DRAWN}), *last]
     columns = min(len(quantities), 4)
     lines = -(-len(quantities) // columns)
@@ -46,12 +46,16 @@ def draw_training(metrics: Sequence[Path]) -> Figure:
                 mean = _draw_seeds(axis, quantity, seeds, line_style(index))
                 if mean is not None:
                     entries[label] = mean
-            units = {"loss": "loss", "feature_variance": "variance"}
+            units = {
+                "loss": "loss",
+                "feature_variance": "variance",
+                "feature_variance_share": "variance ÷ mean square",
+            }
             title = "total loss" if quantity == "loss" else quantity.replace("_", " ")
             axis.set(title=title, xlabel="epoch", ylabel=units.get(quantity, "unweighted loss"))
             axis.xaxis.set_major_locator(MaxNLocator(5, integer=True))
             axis.grid(color="0.9", linewidth=0.6)
-            if quantity in last:
+            if quantity == "feature_variance":
                 _scale_by_powers(axis)
         for axis in axes[len(quantities) :]:
             axis.remove()

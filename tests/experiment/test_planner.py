@@ -95,6 +95,14 @@ def test_a_table_varies_settings_of_the_training():
     }
 
 
+def test_a_table_varies_settings_of_its_networks():
+    value = minimal()
+    value["tables"]["main"] |= {"methods": ["labels"], "vary": {"networks.output_stride": [8, 16]}}
+    made = Plan(parse_config(value))
+    strides = [made.config.run_settings(run).network.stride for run in made.config.runs("main")]
+    assert strides == [8, 16]
+
+
 @pytest.mark.parametrize(
     ("option", "value", "message"),
     [
@@ -133,7 +141,11 @@ def test_a_table_of_another_data_set_is_not_replaced_without_a_word(in_folder):
 @pytest.mark.parametrize(
     ("section", "content", "where"),
     [
-        ("segmentation", {"backbone_weights": "data/typo.pth"}, "segmentation.backbone_weights"),
+        (
+            "networks",
+            {"deeplabv3plus-resnet18": {"backbone_weights": "data/typo.pth"}},
+            "networks.deeplabv3plus-resnet18.backbone_weights",
+        ),
         (
             "pseudo_labels",
             {"cam": {"classifier": {"backbone_weights": "data/typo.pth"}}},
@@ -156,7 +168,7 @@ def test_weights_are_known_by_their_content(in_folder):
     weights.write_bytes(b"one")
 
     def content():
-        made = plan(segmentation={"backbone_weights": "weights.pth"})
+        made = plan(networks={"deeplabv3plus-resnet18": {"backbone_weights": "weights.pth"}})
         return UserFiles(made).run_backbone(made.config.runs("main")[0])
 
     first = content()

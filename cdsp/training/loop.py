@@ -1,0 +1,269 @@
+"""The training loop of the segmentation network and of the classifier, resumable at every epoch.
+
+Everything random depends on (seed, epoch) or (seed, epoch, image) alone, and the learning rate on
+the step, so that the state to resume from is weights and momentum: a run that was stopped, however
+rudely, and started again ends with the same weights as one that never was.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+from torch.utils.data import Dataset as TorchDataset
+from tqdm import tqdm
+
+from cdsp.io.files import digest, write_json, write_text
+from cdsp.networks.checkpoint import read_network
+from cdsp.networks.tensor_files import read_tensors, save_tensors
+from cdsp.progress import progress_options
+from cdsp.training import runtime
+from cdsp.training.contract import Objective, Sum
+from cdsp.training.run_files import RunFiles
+from cdsp.training.sampling import EpochSampler
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How long and in which steps an objective is trained.
+
+    Attributes:
+        epochs: passes over the training images.
+        batch_size: images of a step.
+        seed: of the order of the images, and of dropout.
+        learning_rate: (step, steps of an epoch) → learning rate of that step.
+        micro_batches: parts that a batch is computed in, one after another.
+        gradient_clip: largest norm of the gradient; 0 for no bound.
+        loss_scaling: whether the loss is scaled, as float16 asks.
+    """
+
+    epochs: int
+    batch_size: int
+    seed: int
+    learning_rate: Callable[[int, int], float]
+    micro_batches: int = 1
+    gradient_clip: float = 0.0
+    loss_scaling: bool = False
+
+
+class Trainer:
+    """One training run, between its data and its files."""
+
+    def __init__(
+        self,
+        objective: Objective,
+        crops: TorchDataset,
+        num_images: int,
+        optimizer: torch.optim.Optimizer,
+        schedule: Schedule,
+        *,
+        identity: dict[str, Any],
+        kind: str,
+        write: Callable[[nn.Module, Path], None],
+        device: torch.device,
+        num_workers: int,
+    ) -> None:
+        """Prepare a run; nothing is read or written.
+
+        Args:
+            objective: the network and what trains it, on ``device``.
+            crops: (epoch, index) → tensors by name, which the objective takes in batches.
+            num_images: the indices that there are.
+            optimizer: of the objective; a group may have a ``factor`` of the learning rate.
+            schedule: epochs and steps.
+            identity: what the weights depend on: a state of anything else is not resumed from.
+            kind: of the file of weights, see `cdsp.networks.checkpoint`.
+            write: writes the trained network, and what belongs beside it, to a path.
+            device: to train on.
+            num_workers: data-loading processes; 0 loads in this one. No part of the result.
+        """
+        self.objective, self.optimizer, self.schedule = objective, optimizer, schedule
+        self.identity, self.kind, self.write, self.device = identity, kind, write, device
+        self.parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        self.scaler = torch.amp.GradScaler(device.type, enabled=schedule.loss_scaling)
+        self.sampler = EpochSampler(num_images, schedule.batch_size, schedule.seed)
+        self.loader = DataLoader(
+            crops,
+            batch_sampler=self.sampler,  # type: ignore[arg-type]
+            num_workers=num_workers,
+            pin_memory=device.type == "cuda",
+            persistent_workers=num_workers > 0,
+            generator=torch.Generator(),  # its own: dropout must not depend on the loader
+        )
+        self.num_steps = schedule.epochs * len(self.sampler)
+        self.epoch = 0
+        self.log: list[dict[str, Any]] = []
+
+    def run(self, weights: Path, prefix: str = "") -> Path:
+        """Train to the end, resuming from the state that an interrupted run left, if there is one.
+
+        Beside the weights are written, when they are: ``settings.json``, ``environment.json`` and
+        ``log.jsonl``, one line per epoch. Until then they are in the folder of `RunFiles`.
+
+        Args:
+            weights: the file of the trained network.
+            prefix: of the names of the other files, where the folder holds more than this run.
+
+        Returns:
+            ``weights``.
+
+        Raises:
+            ValueError: another process trains this run, or the loss is not finite.
+        """
+        files = RunFiles(weights, prefix, self.identity)
+        with files.locked():
+            if self._made(weights):
+                files.forget()  # left by a process that was killed right here
+                logger.info("%s: trained already with these settings and data", weights)
+                return weights
+            if not files.trained.is_file():
+                self._resume(files.state)
+                self._train(files)
+                self.write(self.objective.deployed(), files.trained)
+            files.publish()
+        return weights
+
+    def _made(self, weights: Path) -> bool:
+        """Whether a file of weights is there and is what this run would end with."""
+        if not weights.is_file():
+            return False
+        return digest(read_network(weights, self.kind).settings) == digest(self.identity)
+
+    def _resume(self, path: Path) -> None:
+        if not path.is_file():
+            return
+        state = read_tensors(path)
+        if state.get("identity") != digest(self.identity):
+            raise ValueError(f"{path}: the state of another run; delete it to start from scratch")
+        self.objective.load_state_dict(state["objective"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.scaler.load_state_dict(state["scaler"])
+        self.epoch, self.log = state["epoch"], state["log"]
+        logger.info("resuming after epoch %d of %d", self.epoch, self.schedule.epochs)
+
+    def _state(self) -> dict[str, Any]:
+        return {
+            "identity": digest(self.identity),
+            "epoch": self.epoch,
+            "objective": self.objective.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "scaler": self.scaler.state_dict(),
+            "log": self.log,
+        }
+
+    def _train(self, files: RunFiles) -> None:
+        write_json(files.path("settings.json"), self.identity)
+        environment = {**runtime.describe(self.device), **runtime.describe_command()}
+        write_json(files.path("environment.json"), environment)
+        done = self.epoch * len(self.sampler)
+        with tqdm(total=self.num_steps, initial=done, unit="step", **progress_options()) as bar:
+            while self.epoch < self.schedule.epochs:
+                self.log.append(self._train_epoch(bar))
+                self.epoch += 1
+                # The log first: killed between the two, its last epoch is trained again.
+                lines = "".join(json.dumps(record, allow_nan=False) + "\n" for record in self.log)
+                write_text(files.path("log.jsonl"), lines)
+                save_tensors(files.state, self._state())
+
+    def _train_epoch(self, bar: tqdm) -> dict[str, Any]:
+        self.sampler.epoch = self.epoch
+        torch.manual_seed(self.schedule.seed * 1_000_003 + self.epoch)  # dropout
+        self.objective.train()
+        sums: dict[str, Tensor] = {}
+        num_images, start = 0, time.perf_counter()
+        for index, batch in enumerate(self.loader):
+            num_images += len(next(iter(batch.values())))
+            for name, value in self._step(batch, self.epoch * len(self.sampler) + index).items():
+                sums[name] = sums.get(name, torch.zeros((), device=self.device)) + value
+            bar.update()
+            if index % 10 == 0 or index + 1 == len(self.sampler):
+                speed = num_images / (time.perf_counter() - start)
+                means = {name: value.item() / (index + 1) for name, value in sums.items()}
+                shown = "  ".join(f"{name} {value:.3f}" for name, value in means.items())
+                bar.set_description(f"epoch {self.epoch + 1}/{self.schedule.epochs}", refresh=False)
+                bar.set_postfix_str(f"{shown}  {speed:.0f} images/s", refresh=False)
+        means = {name: value.item() / len(self.sampler) for name, value in sums.items()}
+        if not all(math.isfinite(value) for value in means.values()):
+            raise ValueError(
+                f"the loss is not finite in epoch {self.epoch + 1}: {means}; lower learning_rate"
+            )
+        seconds = time.perf_counter() - start
+        return {
+            "epoch": self.epoch + 1,
+            **means,
+            "learning_rate": self.optimizer.param_groups[0]["lr"],
+            "images_per_second": num_images / seconds,
+            "seconds": seconds,
+        }
+
+    def _step(self, batch: Mapping[str, Tensor], step: int) -> dict[str, Tensor]:
+        """One step of the optimizer; the losses of the batch, and what else is to be logged."""
+        rate = self.schedule.learning_rate(step, len(self.sampler))
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate * group.get("factor", 1.0)
+        progress = step / self.num_steps
+        self.optimizer.zero_grad(set_to_none=True)
+        parts = self._parts(batch)
+        counts = self._count(parts, progress) if len(parts) > 1 else None
+        shown: dict[str, Tensor] = {}
+        for part in parts:
+            terms, logged = self.objective(self._to_device(part), progress)
+            counts = counts or {name: value.count for name, value in (terms | logged).items()}
+            means = {
+                name: Sum(value.total, counts[name]).mean()
+                for name, value in (terms | logged).items()
+            }
+            weighted = [self.objective.weights[name] * means[name] for name in terms]
+            loss = torch.stack(weighted).sum()
+            self.scaler.scale(loss).backward()
+            for name, value in {"loss": loss, **means}.items():
+                value = value.detach()
+                shown[name] = shown[name] + value if name in shown else value
+        if self.schedule.gradient_clip > 0:
+            self.scaler.unscale_(self.optimizer)
+            nn.utils.clip_grad_norm_(self.parameters, self.schedule.gradient_clip)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        with torch.no_grad():
+            self.objective.after_step(progress)
+        return shown
+
+    def _parts(self, batch: Mapping[str, Tensor]) -> list[dict[str, Tensor]]:
+        """The micro-batches of a batch, of as equal size as can be; none is empty."""
+        number = min(self.schedule.micro_batches, len(next(iter(batch.values()))))
+        parts = {name: values.tensor_split(number) for name, values in batch.items()}
+        return [{name: values[i] for name, values in parts.items()} for i in range(number)]
+
+    def _to_device(self, part: dict[str, Tensor]) -> dict[str, Tensor]:
+        return {name: value.to(self.device, non_blocking=True) for name, value in part.items()}
+
+    @torch.no_grad()
+    def _count(self, parts: list[dict[str, Tensor]], progress: float) -> dict[str, Tensor]:
+        """The counts of a whole batch, by which the total of each of its parts is divided.
+
+        They must be known before the first part's gradient is, and some depend on activations: so
+        all parts pass the network once more, without gradients and without leaving a trace in the
+        statistics of batch norm or in the random numbers of the passes that count.
+        """
+        buffers = [(buffer, buffer.clone()) for buffer in self.objective.buffers()]
+        devices = [self.device] if self.device.type == "cuda" else []
+        counts: dict[str, Tensor] = {}
+        with torch.random.fork_rng(devices):
+            for part in parts:
+                terms, logged = self.objective(self._to_device(part), progress)
+                for name, value in (terms | logged).items():
+                    counts[name] = counts[name] + value.count if name in counts else value.count
+        for buffer, before in buffers:
+            buffer.copy_(before)
+        return counts

@@ -1,0 +1,93 @@
+"""The files of a training run: those of an unfinished one apart, those of a finished one together.
+
+An unfinished run keeps all that it has in a folder of its own, ``unfinished-<digest>``, beside what
+an earlier run left: the digest is that of what its weights depend on. When it is finished, its
+files replace those of the earlier run, so that weights never lie beside another run's log.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from cdsp.io.files import digest
+
+
+class RunFiles:
+    """Where one run writes.
+
+    Attributes:
+        weights: the file that says, by being there, that the run is finished.
+        unfinished: the folder of the run until then.
+    """
+
+    def __init__(self, weights: Path, prefix: str, identity: dict[str, Any]) -> None:
+        """Name the files; nothing is written.
+
+        Args:
+            weights: the file of the trained network.
+            prefix: what the names of the run's other files begin with; "" where the folder is the
+                run's alone.
+            identity: what the weights depend on.
+        """
+        self.weights, self.prefix = weights, prefix
+        self.folder = weights.parent
+        self.unfinished = self.folder / f"{prefix}unfinished-{digest(identity)}"
+
+    def path(self, name: str) -> Path:
+        """A file of the run, as long as it is unfinished."""
+        return self.unfinished / f"{self.prefix}{name}"
+
+    @property
+    def state(self) -> Path:
+        """What an unfinished run is resumed from."""
+        return self.path("state.pt")
+
+    @property
+    def trained(self) -> Path:
+        """The weights of a run that has ended and is not published yet."""
+        return self.unfinished / self.weights.name
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the run's place: a second process that wants to train the same run is refused.
+
+        Temporary files of a process that was killed while it wrote are removed.
+
+        Raises:
+            ValueError: another process holds it.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with (self.folder / f".{self.prefix}lock").open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                raise ValueError(
+                    f"{self.weights}: another process is training this run; wait for it or stop it "
+                    "first"
+                ) from error
+            for leftover in self.unfinished.glob(".*.tmp*"):
+                leftover.unlink()
+            yield
+
+    def publish(self) -> None:
+        """Put the files of the run in the place of an earlier run's, the weights last.
+
+        The earlier weights go before anything that does not belong to them arrives. Whoever is
+        killed in between finds the rest here, and publishes it.
+        """
+        self.weights.unlink(missing_ok=True)
+        for path in sorted(self.unfinished.iterdir()):
+            if path not in (self.state, self.trained):
+                path.replace(self.folder / path.name)
+        self.trained.replace(self.weights)
+        self.forget()
+
+    def forget(self) -> None:
+        """Remove all that unfinished runs have left in this place."""
+        for folder in self.folder.glob(f"{self.prefix}unfinished-*"):
+            shutil.rmtree(folder)

@@ -1,0 +1,5 @@
+"""Names that settings of both trainers share; PyTorch is not loaded for them."""
+
+from typing import Literal
+
+OptimizerName = Literal["sgd", "adamw"]

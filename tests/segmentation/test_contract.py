@@ -1,0 +1,294 @@
+"""Rival terms of each kind, each as one file would bring it, with nothing else changed."""
+
+import copy
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tiny_network import TINY_NETWORK, WITHOUT_POOLING
+from torch import Tensor, nn
+
+from cdsp.losses import (
+    LOSS_TERMS,
+    LossTerm,
+    Step,
+    Sum,
+    TermOptions,
+    at_least_float32,
+    loss_term,
+)
+from cdsp.networks.checkpoint import read_network
+from cdsp.networks.heads import SegmentationNetwork
+from cdsp.networks.settings import NetworkSettings
+from cdsp.segmentation.method import parse_method
+from cdsp.segmentation.train import build_trainer
+from cdsp.settings import setting
+from cdsp.training import runtime
+from cdsp.training.loop import Trainer
+
+
+def register() -> None:
+    """What the files of four rivals would hold."""
+
+    @loss_term("mean_teacher", reads=("valid",))
+    class MeanTeacher(LossTerm):
+        """Squared distance to the softmax of an averaged network (Tarvainen and Valpola, 2017)."""
+
+        @dataclass(frozen=True)
+        class Options(TermOptions):
+            decay: float = setting(0.9, "of the average", minimum=0, maximum=1)
+
+        options: Options
+
+        def __init__(self, options: TermOptions, network: SegmentationNetwork) -> None:
+            super().__init__(options, network)
+            self.teacher = copy.deepcopy(network).requires_grad_(False)
+
+        def train(self, mode: bool = True) -> LossTerm:
+            super().train(mode)
+            self.teacher.eval()
+            return self
+
+        def forward(self, step: Step) -> Sum:
+            with torch.no_grad():
+                wanted = step.forward(step.image, self.teacher).logits.softmax(dim=1)
+            found = at_least_float32(step.output.logits).softmax(dim=1)
+            valid = step.maps["valid"] != 0
+            distance = (found - wanted).square().sum(dim=1) * valid
+            return Sum(distance.sum(), valid.sum())
+
+        def after_step(self, network: SegmentationNetwork, progress: float) -> None:
+            new = network.state_dict()
+            for name, old in self.teacher.state_dict().items():
+                if old.is_floating_point():
+                    old.lerp_(new[name], 1 - self.options.decay)
+                else:
+                    old.copy_(new[name])
+
+        def deployed(self, network: SegmentationNetwork) -> SegmentationNetwork:
+            return self.teacher
+
+    @loss_term("colour_pairs", reads=("valid",))
+    class ColourPairs(LossTerm):
+        """Neighbours of one colour are of one class: a gated CRF of one step to the right."""
+
+        def forward(self, step: Step) -> Sum:
+            p = at_least_float32(step.output.logits).softmax(dim=1)
+            colour = (step.image[..., 1:] - step.image[..., :-1]).square().sum(dim=1)
+            valid = step.maps["valid"]
+            both = (valid[..., 1:] != 0) & (valid[..., :-1] != 0)
+            kernel = (-0.5 * colour).exp() * both
+            unlike = 1 - (p[..., 1:] * p[..., :-1]).sum(dim=1)
+            return Sum((kernel * unlike).sum(), both.sum())
+
+    @loss_term("prototypes", reads=("scribble",))
+    class Prototypes(LossTerm):
+        """The decoder's features of strokes, near the mean of their class in the image."""
+
+        def __init__(self, options: TermOptions, network: SegmentationNetwork) -> None:
+            super().__init__(options, network)
+            self.project = nn.Conv2d(network.feature_channels["decoder"], 4, 1)
+
+        def forward(self, step: Step) -> Sum:
+            feature = self.project(at_least_float32(step.output.features["decoder"]))
+            size = step.maps["scribble"].shape[-2:]
+            feature = nn.functional.interpolate(feature, size=size)
+            total, count = feature.sum() * 0, 0
+            for one, label in zip(feature, step.maps["scribble"], strict=True):
+                for class_id in label.unique().tolist():
+                    if class_id != 255:
+                        own = one[:, label == class_id]
+                        total = total + (own - own.mean(dim=1, keepdim=True)).square().sum()
+                        count += own.numel()
+            return Sum(total, total.new_tensor(count))
+
+    @loss_term("two_views", reads=("valid",))
+    class TwoViews(LossTerm):
+        """What two augmentations say of the same pixel of the original image agrees."""
+
+        views = 2
+
+        def forward(self, step: Step) -> Sum:
+            first, second = (at_least_float32(o.logits).softmax(dim=1) for o in step.outputs)
+            moved = warp(second, step.views[0].matrix, step.views[1].matrix)
+            seen = warp(
+                step.views[1].maps["valid"][:, None].float(), *(v.matrix for v in step.views)
+            )
+            both = (step.maps["valid"] != 0) & (seen[:, 0] == 1)
+            difference = (first - moved).square().sum(dim=1)
+            return Sum((difference * both).sum(), both.sum())
+
+    @loss_term("mirrored", reads=("valid",))
+    class Mirrored(LossTerm):
+        """A second forward pass, of the mirrored image, says the mirrored; in the second half."""
+
+        def forward(self, step: Step) -> Sum:
+            valid = (step.maps["valid"] != 0) * (step.progress >= 0.5)
+            with torch.no_grad():
+                other = step.forward(step.image.flip(-1)).logits.flip(-1).softmax(dim=1)
+            difference = (step.output.logits.softmax(dim=1) - other).square().sum(dim=1)
+            return Sum((difference * valid).sum(), valid.sum())
+
+
+def warp(values: Tensor, to: Tensor, source: Tensor) -> Tensor:
+    """Values (B, C, H, W) of the view ``source``, brought to the pixels of the view ``to``."""
+    height, width = values.shape[-2:]
+    last = torch.tensor([0.0, 0, 1], dtype=to.dtype).expand(len(to), 1, 3)
+    square = [torch.cat([matrix, last], dim=1) for matrix in (source, to)]
+    relation = square[0] @ torch.linalg.inv(square[1])
+    y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+    pixels = torch.stack([x, y, torch.ones_like(x)]).reshape(3, -1).to(to.dtype)
+    found = (relation @ pixels)[:, :2].reshape(-1, 2, height, width).movedim(1, -1)
+    grid = found / torch.tensor([width - 1, height - 1]) * 2 - 1
+    return nn.functional.grid_sample(values, grid.to(values.dtype), align_corners=True)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def rivals() -> Iterator[None]:
+    before = dict(LOSS_TERMS)
+    register()
+    yield
+    LOSS_TERMS.clear()
+    LOSS_TERMS.update(before)
+
+
+@pytest.fixture(scope="module")
+def trainer_of(tiny_training, tiny_settings):
+    def trainer_of(
+        terms: dict[str, Any], network: NetworkSettings = TINY_NETWORK, **changes: Any
+    ) -> Trainer:
+        method = parse_method(terms, "method")
+        return build_trainer(
+            tiny_training.open(method),
+            network,
+            replace(tiny_settings, **{"batch_size": 4, "epochs": 2, **changes}),
+            name={"method": "tiny"},
+            seed=0,
+            device=runtime.prepare(1, "cpu"),
+            num_workers=0,
+        )
+
+    return trainer_of
+
+
+def read_log(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+
+
+def test_the_averaged_teacher_is_what_a_run_leaves_behind(tmp_path, trainer_of, monkeypatch):
+    trainer = trainer_of({"mask": 1, "mean_teacher": {"weight": 1, "decay": 0.75}})
+    network = trainer.objective.network
+    expected = {name: value.clone() for name, value in network.state_dict().items()}
+    original = trainer.optimizer.step
+
+    def step(*arguments: Any) -> Any:
+        result = original(*arguments)
+        for name, value in network.state_dict().items():
+            average = 0.75 * expected[name] + 0.25 * value
+            expected[name] = average if value.is_floating_point() else value.clone()
+        return result
+
+    monkeypatch.setattr(trainer.optimizer, "step", step)
+    trainer.run(tmp_path / "weights.pt")
+    found = read_network(tmp_path / "weights.pt", "segmentor").network.state_dict()
+    for name, value in expected.items():
+        torch.testing.assert_close(found[name], value, rtol=1e-4, atol=1e-6)
+    moved = {name for name, value in network.state_dict().items() if (value != found[name]).any()}
+    assert len(moved) > 50
+    assert not any("teacher" in name for name in found)
+    # It is not trained, but averaged.
+    trained = {id(parameter) for parameter in trainer.parameters}
+    assert not any(id(p) in trained for p in trainer.objective.terms["mean_teacher"].parameters())
+    assert read_log(tmp_path)[-1]["mean_teacher"] > 0
+
+
+class Interrupted(Exception):
+    pass
+
+
+def test_the_teacher_is_part_of_the_state(tmp_path, trainer_of, monkeypatch):
+    terms = {"mask": 1, "mean_teacher": 1}
+    whole = trainer_of(terms).run(tmp_path / "whole" / "weights.pt").read_bytes()
+    original, done = Trainer._step, []
+
+    def step(*arguments: Any) -> Any:
+        if len(done) == 3:
+            raise Interrupted
+        done.append(None)
+        return original(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "_step", step)
+        with pytest.raises(Interrupted):
+            trainer_of(terms).run(tmp_path / "weights.pt")
+    assert trainer_of(terms).run(tmp_path / "weights.pt").read_bytes() == whole
+
+
+RIVALS = ("colour_pairs", "prototypes", "two_views", "mirrored")
+
+
+@pytest.fixture(scope="module")
+def plain(trainer_of, tmp_path_factory):
+    """The weights of a run without any rival."""
+    path = trainer_of({"mask": 1}).run(tmp_path_factory.mktemp("plain") / "weights.pt")
+    return read_network(path, "segmentor").network.state_dict()
+
+
+@pytest.mark.parametrize("name", RIVALS)
+def test_a_rival_is_logged_and_trains_the_network(tmp_path, trainer_of, plain, name):
+    path = trainer_of({"mask": 1, name: 1}).run(tmp_path / "weights.pt")
+    assert read_log(tmp_path)[-1][name] > 0
+    found = read_network(path, "segmentor").network.state_dict()
+    assert found.keys() == plain.keys()
+    assert any(not torch.equal(found[key], plain[key]) for key in found)
+
+
+def test_rivals_bear_half_precision_together(tmp_path, trainer_of):
+    terms = {"mask": 1, "mean_teacher": 1, **dict.fromkeys(RIVALS, 1)}
+    trainer_of(terms, precision="bfloat16").run(tmp_path / "weights.pt")
+    assert all(read_log(tmp_path)[-1][name] > 0 for name in terms)
+
+
+def test_micro_batches_are_one_big_batch_for_rivals_too(tmp_path, trainer_of):
+    terms = {"mask": 1, "mean_teacher": 1, **dict.fromkeys(RIVALS, 1)}
+    logs, vectors = [], []
+    for number in (1, 3):
+        trainer = trainer_of(
+            terms,
+            WITHOUT_POOLING,
+            batch_size=8,
+            micro_batches=number,
+        )
+        before = torch.cat([p.detach().flatten() for p in trainer.parameters])
+        trainer.run(tmp_path / str(number) / "weights.pt")
+        vectors.append(torch.cat([p.detach().flatten() for p in trainer.parameters]))
+        logs.append(read_log(tmp_path / str(number)))
+    assert (vectors[0] - vectors[1]).norm() < 1e-4 * (vectors[0] - before).norm()
+    for one, other in zip(*logs, strict=True):
+        for name in terms:
+            assert other[name] == pytest.approx(one[name], rel=1e-3, abs=1e-9), name
+
+
+def test_two_views_show_the_same_pixel_where_their_matrices_say_so(trainer_of):
+    """A view's own pixel, brought to the other by the matrices, has the other's label."""
+    trainer = trainer_of({"mask": 1, "two_views": 1}, rotation_probability=1, scale=(0.9, 1.3))
+    crops = trainer.loader.dataset
+    agree, apart = [], []
+    for index in range(8):
+        sample = crops[0, index]
+        assert sample["image"].shape == (2, 3, 33, 33)
+        mask, valid = sample["mask"][:, None].float(), sample["valid"]
+        matrix = sample["matrix"]
+        moved = warp(mask[1:], matrix[:1], matrix[1:])[0, 0]
+        inside = (valid[0] != 0) & (
+            warp(valid[1:, None].float(), matrix[:1], matrix[1:])[0, 0] == 1
+        )
+        whole = inside & (moved == moved.round()) & (moved < 3)
+        agree.append((moved == mask[0, 0])[whole])
+        apart.append((mask[1, 0] == mask[0, 0])[whole])
+    assert torch.cat(agree).float().mean() > 0.95
+    assert torch.cat(apart).float().mean() < 0.9
