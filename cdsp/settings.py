@@ -153,14 +153,14 @@ def _parse_scalar(hint: type, value: Any, where: str, metadata: Mapping[str, Any
             raise ValueError(f"{where}: {value} is out of range; expected at least {low}")
         if high is not None and value > high:
             raise ValueError(f"{where}: {value} is out of range; expected at most {high}")
-    return os.path.expanduser(value) if metadata.get("is_path") else hint(value)
+    return os.path.expanduser(str(value)) if metadata.get("is_path") else hint(value)
 
 
 def _quoting_hint(value: Any) -> str:
     """How to write in YAML what was meant as text."""
     if isinstance(value, bool):
-        words = "yes, on and true" if value else "no, off and false"
-        return f" (YAML reads {words} as {value}: put the word in quotes, such as '{words[:2]}')"
+        words, example = ("yes, on and true", "yes") if value else ("no, off and false", "no")
+        return f" (YAML reads {words} as {value}: put the word in quotes, such as '{example}')"
     if isinstance(value, int | float | datetime.date):
         return f" (YAML reads it as a number or a date: put it in quotes, '{value}')"
     return ""

@@ -24,6 +24,11 @@ def without_ending(name: str) -> str:
     return path.stem if path.suffix.lower() in IMAGE_ENDINGS else name
 
 
+def counted(number: int, noun: str) -> str:
+    """A number of things: ``1 image``, ``2 images``."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
 def first_few(names: Collection[str]) -> str:
     """The first names of many, for a message."""
     shown = ", ".join(list(names)[:_SHOWN])

@@ -69,4 +69,4 @@ class ClassOrder:
 
 def reordered(classes: Sequence[str], numbers: Sequence[int]) -> list[str]:
     """The names in the order of their numbers."""
-    return [classes[i] for i in np.argsort(numbers)]
+    return [classes[int(i)] for i in np.argsort(numbers)]
