@@ -38,12 +38,12 @@ def first_few(names: Collection[str]) -> str:
 def nearest_name(name: str, known: Sequence[str]) -> str | None:
     """The known name that a name is most likely to mean; None where nothing is near."""
     plain = _plain(name)
-    folded = {_plain(word): word for word in sorted(known)}
+    folded = {_plain(word): word for word in sorted(known)[:_COMPARED]}
     inside = [word for word in folded if len(min(word, plain, key=len)) > 1]
     inside = [word for word in inside if word in plain or plain in word]
     if inside:
         return folded[max(inside, key=len)]
-    close = difflib.get_close_matches(plain, list(folded)[:_COMPARED], n=1, cutoff=0.6)
+    close = difflib.get_close_matches(plain, list(folded), n=1, cutoff=0.6)
     return folded[close[0]] if close else None
 
 

@@ -28,6 +28,7 @@ from cdsp.io.names import (
     without_ending,
 )
 
+_COMPARED = 20  # names that fit nothing, to see whether others are near: comparing takes time
 _UPLOAD_PREFIX = re.compile(r"[0-9a-f]{8}-(?=.)")
 
 
@@ -191,7 +192,7 @@ class Photographs:
                 f"{first_few(bare)}; names in annotations: "
                 f"{first_few(list(map(repr, self._orphans))) or 'none'}"
             )
-        elif self._orphans and any(nearest_name(name, bare) for name in self._orphans):
+        elif any(nearest_name(name, bare) for name in list(self._orphans)[:_COMPARED]):
             self._findings.problems.append(
                 f"{counted(len(self._orphans), 'annotation')} without a photograph, and "
                 f"{counted(len(bare), 'photograph')} without an annotation: "
