@@ -81,9 +81,7 @@ def test_a_file_that_is_called_like_one_and_names_another_is_a_problem(match):
     found, problems, _ = match(files, ("img2.jpg", "img1.json", ""), ("img1.jpg", "img2.xml", ""))
     assert found == [None, None]
     (problem,) = problems
-    assert (
-        "img1.json (like img1.jpg, names 'img2.jpg') and 1 more: it is called like" not in problem
-    )
+    assert "img1.json (like img1.jpg, names 'img2.jpg') and 1 more: it is called" in problem
     assert "both exist; which is meant?" in problem
 
 
