@@ -164,7 +164,7 @@ def describe_folder(
     for hint in (*class_hints(classes), *found.findings.hints):
         logger.warning("hint: %s", hint)
     if found.findings.problems:
-        raise ValueError(problem_list(str(root), found.findings.problems))
+        raise ValueError(problem_list(str(root), list(found.findings.problems)))
     inside = root.resolve() == output.parent.resolve()
     content = {
         "name": name,

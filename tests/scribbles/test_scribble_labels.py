@@ -17,6 +17,7 @@ from cdsp.scribbles.boxes import label_from_boxes
 from cdsp.scribbles.degrade import Degradation
 from cdsp.scribbles.import_annotations import import_strokes
 from cdsp.scribbles.scribble_labels import degrade_scribbles, read_image_classes, simulate_scribbles
+from cdsp.scribbles.settings import AnnotationSettings
 from cdsp.scribbles.strokes import (
     Box,
     ImageStrokes,
@@ -372,7 +373,7 @@ def test_names_of_any_alphabet_pass_from_photographs_to_labels(tmp_path):
         content = {"imagePath": f"{name}.png", "shapes": shapes}
         (root / "Scribbles" / f"{index}.json").write_text(json.dumps(content))
     dataset = describe_folder(root, "mine", classes, tmp_path / "dataset.json")
-    import_strokes(dataset, root / "Scribbles", tmp_path / "strokes.jsonl")
+    import_strokes(dataset, root / "Scribbles", tmp_path / "strokes.jsonl", AnnotationSettings())
     degrade_scribbles(
         tmp_path / "strokes.jsonl",
         Degradation.parse("full"),
