@@ -159,8 +159,8 @@ def _parse_scalar(hint: type, value: Any, where: str, metadata: Mapping[str, Any
 def _quoting_hint(value: Any) -> str:
     """How to write in YAML what was meant as text."""
     if isinstance(value, bool):
-        words = "yes, on and true" if value else "no, off and false"
-        return f" (YAML reads {words} as {value}: put the word in quotes, such as '{words[:2]}')"
+        words, example = ("yes, on and true", "yes") if value else ("no, off and false", "no")
+        return f" (YAML reads {words} as {value}: put the word in quotes, such as '{example}')"
     if isinstance(value, int | float | datetime.date):
         return f" (YAML reads it as a number or a date: put it in quotes, '{value}')"
     return ""

@@ -38,9 +38,9 @@ def _check_scribbles(label: np.ndarray) -> None:
     expected = f"Expected strokes, and {IGNORE} where there is none"
     share = float((label != IGNORE).mean())
     if share > _MOST_LABELLED:
+        other = "a photograph" if label[label != IGNORE].any() else "a black-and-white image"
         raise ValueError(
-            f"{100 * share:.0f} % of the pixels are labelled: is this a mask or a photograph? "
-            f"{expected}"
+            f"{100 * share:.0f} % of the pixels are labelled: is this a mask or {other}? {expected}"
         )
     most = _THICKEST * max(label.shape)
     for value in np.unique(label[label != IGNORE]).tolist():

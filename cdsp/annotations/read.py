@@ -13,6 +13,7 @@ from cdsp.annotations.elements import read_elements
 from cdsp.annotations.values import read_items, read_value
 from cdsp.io.files import open_text
 from cdsp.io.findings import Findings
+from cdsp.io.names import counted
 
 PAINTED = (".png", ".bmp", ".tif", ".tiff")
 """File name extensions of images that keep an index as it is; GIF sorts them anew."""
@@ -111,9 +112,10 @@ def tell_unread(path: Path, findings: Findings) -> None:
             left[kind] += 1
             examples[kind] = min(examples.get(kind, str(file)), str(file))
     for kind, number in sorted(left.items()):
+        example = Path(examples[kind]).relative_to(path)
         findings.hints.append(
-            f"{number} files not read ({kind}), such as {Path(examples[kind]).relative_to(path)}: "
-            f"read are {', '.join(SUFFIXES)} in the folder itself",
+            f"{counted(number, 'file')} not read ({kind}), such as {example}: read are "
+            f"{', '.join(SUFFIXES)} in the folder itself",
             path,
         )
 

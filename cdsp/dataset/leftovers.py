@@ -84,7 +84,7 @@ def _tell_misplaced(folder: Path, lists: Path, there: list[str], findings: Findi
     found = [name for name in _SPLIT_FILES if (folder / name).is_file() and name not in there]
     if found:
         findings.problems.append(
-            f"{folder}: {' and '.join(found)} lie here and are not read, so that validation images "
+            f"{folder}: lists are not read here ({', '.join(found)}), so that validation images "
             f"would be trained on; move them to {lists}"
         )
 
@@ -99,8 +99,8 @@ def _tell_masks(
         named_alike = [file for file in _files(other) if normal_name(file.stem) in used]
         if other.name == "SegmentationClass" and named_alike and not masks:
             findings.problems.append(
-                f"{other}: {_counted(named_alike)} lie here and are not read: masks are looked for "
-                f"in {folder}; rename the folder, where they are class indices"
+                f"{other}: masks are not read here ({_counted(named_alike)}); rename the folder to "
+                f"{folder.name}, where they are class indices"
             )
         elif named_alike and not other.name.startswith("Segmentation"):
             _tell(

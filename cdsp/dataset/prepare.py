@@ -55,6 +55,7 @@ class FolderContent:
         images: image id → (file below the folder, height, width), of the listed and readable ones.
         masks: image id → file below the folder, of all that have one, listed or not.
         train_masks: whether the training images have masks.
+        good_masks: ids of the images whose mask was read and found right.
         census: what the masks hold.
         findings: all that is wrong, and what is not used or may be meant otherwise.
     """
@@ -63,6 +64,7 @@ class FolderContent:
     images: dict[str, tuple[str, int, int]]
     masks: dict[str, str]
     train_masks: bool
+    good_masks: set[str]
     census: MaskCensus
     findings: Findings
 
@@ -105,7 +107,7 @@ def inspect_folder(
             f"images have no mask ({first_few(without)}); give one to all of them, or to none"
         )
     masked = {*splits["val"], *(splits["train"] if train_masks else ())}
-    census, images = MaskCensus(), {}
+    census, images, good_masks = MaskCensus(), {}, set()
     for image_id in progress([*splits["train"], *splits["val"]], "checking images"):
         if image_id not in files or image_id in images:
             continue
@@ -116,6 +118,7 @@ def inspect_folder(
             with findings.collected(masks[image_id]):
                 num_classes = len(classes) or IGNORE
                 census.add(masks[image_id], height, width, num_classes, findings)
+                good_masks.add(image_id)
         elif image_id in splits["val"] and image_id not in masks:
             findings.problems.append(
                 "no such mask of a validation image", root / default_mask(image_id)
@@ -125,7 +128,7 @@ def inspect_folder(
     listed = {image_id for ids in splits.values() for image_id in ids}
     tell_unused(root, listed, {masks[i].name for i in masked & masks.keys()}, findings)
     below = {image_id: _below(file) for image_id, file in masks.items()}
-    return FolderContent(splits, images, below, train_masks, census, findings)
+    return FolderContent(splits, images, below, train_masks, good_masks, census, findings)
 
 
 def describe_folder(

@@ -14,7 +14,7 @@ import os
 import re
 import tempfile
 import unicodedata
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
@@ -195,7 +195,7 @@ def read_text(path: Path) -> str:
         return file.read()
 
 
-def problem_list(where: str, problems: Sequence[str]) -> str:
+def problem_list(where: str, problems: Collection[str]) -> str:
     """One message that lists every problem found."""
     number = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
     return f"{where}: {number}:\n  " + "\n  ".join(problems)

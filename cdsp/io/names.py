@@ -24,6 +24,11 @@ def without_ending(name: str) -> str:
     return path.stem if path.suffix.lower() in IMAGE_ENDINGS else name
 
 
+def counted(number: int, noun: str) -> str:
+    """A number of things: ``1 image``, ``2 images``."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
 def first_few(names: Collection[str]) -> str:
     """The first names of many, for a message."""
     shown = ", ".join(list(names)[:_SHOWN])
@@ -33,12 +38,12 @@ def first_few(names: Collection[str]) -> str:
 def nearest_name(name: str, known: Sequence[str]) -> str | None:
     """The known name that a name is most likely to mean; None where nothing is near."""
     plain = _plain(name)
-    folded = {_plain(word): word for word in sorted(known)}
+    folded = {_plain(word): word for word in sorted(known)[:_COMPARED]}
     inside = [word for word in folded if len(min(word, plain, key=len)) > 1]
     inside = [word for word in inside if word in plain or plain in word]
     if inside:
         return folded[max(inside, key=len)]
-    close = difflib.get_close_matches(plain, list(folded)[:_COMPARED], n=1, cutoff=0.6)
+    close = difflib.get_close_matches(plain, list(folded), n=1, cutoff=0.6)
     return folded[close[0]] if close else None
 
 

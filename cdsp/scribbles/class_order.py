@@ -50,23 +50,36 @@ class ClassOrder:
         return np.divide(own, totals, out=np.full(len(totals), np.nan), where=totals > 0)
 
     def tell(self, classes: Sequence[str], findings: Findings) -> None:
-        """Make a problem of it where another order of the classes fits the masks better."""
+        """Make a problem of it where another order of the classes clearly fits the masks better.
+
+        Where strokes lie beside the masks' regions and no order fits, it is a hint.
+        """
         best, shares = self.best(), self.shares()
-        wrong = [i for i, number in enumerate(best) if i != number and shares[i] < _CLEARLY]
+        wrong = [i for i, share in enumerate(shares) if share < _CLEARLY]
+        moved = [i for i, number in enumerate(best) if i != number]
         if not wrong:
             return
-        moved = "; ".join(
-            f"{100 * self.counts[i, best[i]] / max(self.counts[i].sum(), 1):.0f} % of the strokes "
-            f"of {classes[i]!r} lie on number {best[i]}, which the list calls {classes[best[i]]!r}"
-            for i in wrong[:3]
-            if self.counts[i].any()
+        totals = np.maximum(self.counts.sum(axis=1), 1)
+        clear = [self.counts[i, best[i]] / totals[i] for i in moved]
+        if set(wrong) - set(moved) or any(0 < share <= _CLEARLY for share in clear):
+            findings.hints.append(
+                "strokes and masks of the same images disagree: of the strokes of "
+                f"{classes[wrong[0]]!r}, {100 * shares[wrong[0]]:.0f} % lie on its number in the "
+                "masks"
+            )
+            return
+        told = "; ".join(
+            f"{100 * share:.0f} % of the strokes of {classes[i]!r} lie on number {best[i]}, which "
+            f"the list calls {classes[best[i]]!r}"
+            for i, share in zip(moved, clear, strict=True)
+            if share
         )
         findings.problems.append(
-            f"the classes are not in the order of the numbers in the masks: {moved}; the order "
+            f"the classes are not in the order of the numbers in the masks: {told}; the order "
             f"that fits is {', '.join(reordered(classes, best))}"
         )
 
 
 def reordered(classes: Sequence[str], numbers: Sequence[int]) -> list[str]:
     """The names in the order of their numbers."""
-    return [classes[i] for i in np.argsort(numbers).tolist()]
+    return [classes[int(i)] for i in np.argsort(numbers)]

@@ -19,8 +19,16 @@ from cdsp.annotations.tag_list import SUFFIXES as LISTS
 from cdsp.dataset.voc_layout import Dataset
 from cdsp.io.files import normal_name
 from cdsp.io.findings import Findings
-from cdsp.io.names import IMAGE_ENDINGS, first_few, nearest_name, nearest_pairs, without_ending
+from cdsp.io.names import (
+    IMAGE_ENDINGS,
+    counted,
+    first_few,
+    nearest_name,
+    nearest_pairs,
+    without_ending,
+)
 
+_COMPARED = 20  # names that fit nothing, to see whether others are near: comparing takes time
 _UPLOAD_PREFIX = re.compile(r"[0-9a-f]{8}-(?=.)")
 
 
@@ -98,7 +106,7 @@ class Photographs:
             )
             return None
         if not found:
-            self._remember_orphan(annotation, stated or own)
+            self._remember_orphan(annotation, own or stated)
             return None
         (image_id,) = found
         if by_name:
@@ -173,8 +181,8 @@ class Photographs:
         of_validation = sorted(self._annotated & set(self._dataset.splits["val"]))
         if of_validation:
             self._findings.hints.append(
-                f"{len(of_validation)} annotations are of validation images, which are measured on "
-                f"their masks, and were left out: {first_few(of_validation)}"
+                f"{counted(len(of_validation), 'annotation')} of validation images, which are "
+                f"measured on their masks, left out: {first_few(of_validation)}"
             )
         if not training:
             return
@@ -184,11 +192,12 @@ class Photographs:
                 f"{first_few(bare)}; names in annotations: "
                 f"{first_few(list(map(repr, self._orphans))) or 'none'}"
             )
-        elif self._orphans and any(nearest_name(name, bare) for name in self._orphans):
+        elif any(nearest_name(name, bare) for name in list(self._orphans)[:_COMPARED]):
             self._findings.problems.append(
-                f"{len(self._orphans)} annotations fit no photograph, and {len(bare)} photographs "
-                f"have no annotation; {nearest_pairs(list(self._orphans), bare)}; photographs: "
-                f"{first_few(bare)}; call the ones like the others"
+                f"{counted(len(self._orphans), 'annotation')} without a photograph, and "
+                f"{counted(len(bare), 'photograph')} without an annotation: "
+                f"{nearest_pairs(list(self._orphans), bare)}; photographs: {first_few(bare)}; call "
+                "them alike"
             )
         else:
             self._tell_harmless(bare, annotated)
@@ -197,7 +206,7 @@ class Photographs:
         if self._orphans:
             where = next(iter(self._orphans.values()))
             self._findings.hints.append(
-                f"{len(self._orphans)} annotations are of no image of the data set and were left "
+                f"{counted(len(self._orphans), 'annotation')} of no image of the data set, left "
                 f"out: {first_few(list(map(repr, self._orphans)))} ({where})"
             )
         if bare:

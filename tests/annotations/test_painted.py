@@ -32,6 +32,14 @@ def test_palette_and_grey_pngs_hold_indices(read_file, tmp_path):
             np.testing.assert_array_equal(painting.pixels(36, 40), painting.label == LABEL)
 
 
+def test_black_and_white_pictures_are_told(read_file):
+    painted = np.zeros((36, 40), np.uint8)
+    painted[5:8, 3:30] = 255
+    annotations, (problem,) = read_file("a.png", saved(Image.fromarray(painted)))
+    assert annotations == []
+    assert "of the pixels are labelled: is this a mask or a black-and-white image?" in problem
+
+
 def test_a_png_without_strokes(read_file):
     (annotation,), problems = read_file("a.png", saved(Image.new("L", (5, 4), 255)))
     assert (problems, annotation.shapes, annotation.size) == ([], (), (4, 5))

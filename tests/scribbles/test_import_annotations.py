@@ -143,7 +143,7 @@ def test_other_images_are_counted_and_empty_annotations_allowed(
     (annotations / "orphan.xml").write_text("<annotation></annotation>")
     with caplog.at_level(logging.INFO):
         images = imported(dataset, annotations, tmp_path)
-    assert "1 annotations are of validation images" in caplog.text
+    assert "1 annotation of validation images" in caplog.text
     assert "left out: 'orphan', 'nobody'" in caplog.text
     assert "classes.txt: no line of it begins with the name of an image" in caplog.text
     assert (images["a"].strokes, images["a"].tags) == ((), (2,))

@@ -5,14 +5,19 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from PIL import Image
 
+from cdsp.dataset.prepare import describe_folder
+from cdsp.dataset.voc_layout import read_dataset
 from cdsp.distance_maps.compute import boundary_distance_map, scribble_distance_map
-from cdsp.io.files import IGNORE
+from cdsp.io.files import IGNORE, write_label
 from cdsp.io.store import LabelStore
 from cdsp.pseudo_labels.from_evidence import calibrated_threshold
 from cdsp.scribbles.boxes import label_from_boxes
 from cdsp.scribbles.degrade import Degradation
+from cdsp.scribbles.import_annotations import import_strokes
 from cdsp.scribbles.scribble_labels import degrade_scribbles, read_image_classes, simulate_scribbles
+from cdsp.scribbles.settings import AnnotationSettings
 from cdsp.scribbles.strokes import (
     Box,
     ImageStrokes,
@@ -349,3 +354,59 @@ def test_a_photograph_that_was_exchanged_is_refused(tiny_data, annotated):
     images = {**dataset.images, ID: (dataset.images[ID][0], 48, 40)}
     with pytest.raises(ValueError, match="another size than"):
         annotated(boxes=(BOX,), size=(48, 40), dataset=replace(dataset, images=images))
+
+
+def test_names_of_any_alphabet_pass_from_photographs_to_labels(tmp_path):
+    """Decomposed accents, vowel signs, braces and quotes, in files, lists, labels and classes."""
+    root, classes = tmp_path / "mine", ("background", "bébé", "{word}", "बिल्ली")
+    names = ["cafe\u0301", "नमस्ते", "ภาพที่1", "{x} it's $HOME", "-rf"]
+    for name in names:
+        write_label(root / "SegmentationClassAug" / f"{name}.png", np.eye(20, dtype=np.uint8))
+        (root / "JPEGImages").mkdir(exist_ok=True)
+        Image.fromarray(np.full((20, 20, 3), 9, np.uint8)).save(root / "JPEGImages" / f"{name}.png")
+    (root / "Scribbles").mkdir()
+    shapes = [
+        {"label": label, "shape_type": "linestrip", "points": [[2, y], [15, y]]}
+        for label, y in (("be\u0301be\u0301", 3), ("{word}", 8), ("बिल्ली", 15))
+    ]
+    for index, name in enumerate(names):
+        content = {"imagePath": f"{name}.png", "shapes": shapes}
+        (root / "Scribbles" / f"{index}.json").write_text(json.dumps(content))
+    dataset = describe_folder(root, "mine", classes, tmp_path / "dataset.json")
+    import_strokes(dataset, root / "Scribbles", tmp_path / "strokes.jsonl", AnnotationSettings())
+    degrade_scribbles(
+        tmp_path / "strokes.jsonl",
+        Degradation.parse("full"),
+        tmp_path / "full",
+        dataset=read_dataset(tmp_path / "dataset.json"),
+        drop_background=False,
+        min_per_image=0,
+        seed=0,
+    )
+    store = LabelStore(tmp_path / "full" / "labels.h5", "scribbles")
+    assert set(store) == set(dataset.splits["train"]) == {"café", *names[1:]}
+    for image_id in store:
+        assert set(np.unique(store[image_id])) == {1, 2, 3, 255}
+        write_label(tmp_path / "out" / f"{image_id}.png", store[image_id])
+        assert dataset.mask(image_id).shape == (20, 20)
+
+
+def test_strokes_of_other_classes_or_of_another_data_set_are_refused(tiny_data, tmp_path):
+    def run(dataset):
+        degrade_scribbles(
+            tiny_data.strokes,
+            Degradation.parse("full"),
+            tmp_path / "out",
+            dataset=dataset,
+            drop_background=False,
+            min_per_image=0,
+            seed=0,
+        )
+
+    swapped = (tiny_data.dataset.classes[0], *tiny_data.dataset.classes[:0:-1])
+    with pytest.raises(ValueError, match=r"strokes\.jsonl: made for the classes .* make the strok"):
+        run(replace(tiny_data.dataset, classes=swapped))
+    with pytest.raises(ValueError, match="made for another version of data set 'tiny'"):
+        run(replace(tiny_data.dataset, digest="0" * 16))
+    assert not (tmp_path / "out").exists()
+    run(tiny_data.dataset)

@@ -93,7 +93,7 @@ def test_what_is_there_is_counted(run):
 
 def test_hints(run, own, write_labelme):
     printed = run()[1]
-    assert "hint: 1 images have object strokes and none on the background" in printed
+    assert "hint: 1 image with object strokes and none on the background" in printed
     assert "nothing names" not in printed
     problems, printed = run((*CLASSES, "river", "cow"))
     assert problems == []

@@ -157,11 +157,12 @@ def test_runs_on_other_hardware_do_not_tell_the_time(key):
 
 
 @pytest.mark.parametrize(
-    "settings", [{"crop_size": 129}, {"backbone": "resnet50"}, {"precision": "bfloat16"}]
+    "other",
+    [{"crop_size": 129}, {"network": "deeplabv2-resnet50"}, {"precision": "bfloat16"}],
 )
-def test_runs_of_another_kind_do_not_tell_the_time(settings):
+def test_runs_of_another_kind_do_not_tell_the_time(other):
     write_config(main={})
-    write_run("labels", seconds=[36], **settings)
+    write_run("labels", seconds=[36], **other)
     assert table(describe())["main"][-1] == "?"
 
 

@@ -18,7 +18,10 @@ rule dataset:
     params:
         command=PLAN.dataset_command,
         name=CONFIG.dataset,
-        settings=settings_json(CONFIG.dataset_settings(CONFIG.dataset)),
+        # A function: in a text, Snakemake would take a class called {word} for a wildcard.
+        settings=lambda wildcards: settings_json(
+            CONFIG.dataset_settings(CONFIG.dataset)
+        ),
         content=USER_FILES.dataset(),
     shell:
         "cdsp dataset {params.command} --name {params.name} --settings {params.settings:q} > {log} 2>&1"

@@ -20,7 +20,7 @@ from cdsp.dataset.prepare import FolderContent, inspect_folder
 from cdsp.dataset.voc_layout import Dataset, choose_images
 from cdsp.io.files import IGNORE, exif_orientation, normal_name
 from cdsp.io.findings import Findings
-from cdsp.io.names import first_few
+from cdsp.io.names import counted, first_few
 from cdsp.scribbles.class_order import reordered
 from cdsp.scribbles.import_annotations import imported_images, meaning
 from cdsp.scribbles.photographs import Photographs, is_photograph
@@ -84,13 +84,14 @@ def check_folder(
                 "included; name kinds of objects, not each object"
             )
         dataset = replace(dataset, classes=named[:IGNORE])
-    # Masks that are wrong are told of already, and compare with nothing.
-    masked = content.train_masks and not findings.problems
+    masked = content.good_masks
     shown = choose_images(dataset, SHOWN_IMAGES)
     summary = None
     if annotations is not None:
         if not classes and masked:
-            dataset = replace(dataset, classes=_in_order_of_masks(dataset, annotations, settings))
+            dataset = replace(
+                dataset, classes=_in_order_of_masks(dataset, annotations, settings, masked)
+            )
         images = imported_images(dataset, annotations, settings, findings)
         summary = summarise(images, dataset, masked, shown)
         summary.order.tell(dataset.classes, findings)
@@ -163,11 +164,11 @@ def _class_names(
 
 
 def _in_order_of_masks(
-    dataset: Dataset, annotations: Path, settings: AnnotationSettings
+    dataset: Dataset, annotations: Path, settings: AnnotationSettings, masked: Collection[str]
 ) -> tuple[str, ...]:
     """The names of the data set's classes in the order of the numbers that their strokes lie on."""
     images = imported_images(dataset, annotations, settings, Findings())
-    order = summarise(images, dataset, masked=True, shown=()).order
+    order = summarise(images, dataset, masked, shown=()).order
     names = reordered(dataset.classes, order.best())
     return tuple(
         f"class {index}" if name.startswith("class ") else name for index, name in enumerate(names)
@@ -191,19 +192,19 @@ def _hint(
         return
     if summary.without_background:
         findings.hints.append(
-            f"{len(summary.without_background)} images have object strokes and none on the "
-            "background, from which a network learns where objects end: "
+            f"{counted(len(summary.without_background), 'image')} with object strokes and none on "
+            "the background, from which a network learns where objects end: "
             f"{first_few(summary.without_background)}"
         )
     if summary.one_class:
         findings.hints.append(
-            f"{len(summary.one_class)} images have strokes of one class alone: every class that a "
-            "photograph shows needs a stroke in it, since what is left out is denied: "
+            f"{counted(len(summary.one_class), 'image')} with strokes of one class alone: every "
+            "class that a photograph shows needs a stroke in it, since what is left out is denied: "
             f"{first_few(summary.one_class)}"
         )
     if summary.empty:
         findings.hints.append(
-            f"{len(summary.empty)} images have an annotation with nothing in it: "
+            f"{counted(len(summary.empty), 'image')} with an annotation with nothing in it: "
             f"{first_few(summary.empty)}"
         )
     unseen = [name for i, name in enumerate(dataset.classes) if not summary.classes[i].images]

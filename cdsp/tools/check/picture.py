@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import cv2
@@ -17,28 +16,29 @@ from cdsp.dataset.voc_layout import Dataset
 from cdsp.io.files import IGNORE, atomic_path
 from cdsp.pictures.overlay import overlay, overlay_scribbles
 from cdsp.pictures.style import add_legend, style
-from cdsp.scribbles.painted_strokes import PaintedStroke
-from cdsp.scribbles.strokes import Box, ImageStrokes, Stroke, rasterise
+from cdsp.scribbles.strokes import Box, ImageStrokes, rasterise
 
 _SIDE = 640  # longer side of a photograph, pixels
-_THINNEST = 5.0  # px of a stroke, so that it is seen
+_WIDER = 4.0  # px, by which strokes are drawn wider, so that they are seen
 _WIDTH = 9.0  # of the picture, inches
 
 
-def draw(dataset: Dataset, images: Sequence[ImageStrokes], masked: bool, output: Path) -> None:
+def draw(
+    dataset: Dataset, images: Sequence[ImageStrokes], masked: Collection[str], output: Path
+) -> None:
     """Draw photographs with their annotations; with masks, each beside its mask.
 
     Args:
         dataset: with the photographs.
         images: their annotations.
-        masked: whether the images have masks that can be read.
+        masked: ids of the images that have a mask.
         output: the PNG to write.
     """
     panels: list[tuple[str, np.ndarray]] = []
-    for image in images:
+    for image in sorted(images, key=lambda image: image.height / image.width):
         reduced, drawn = _annotated(dataset, image)
         panels.append((image.image_id, drawn))
-        if masked:
+        if image.image_id in masked:
             size = reduced.shape[1::-1]
             mask = cv2.resize(dataset.mask(image.image_id), size, interpolation=cv2.INTER_NEAREST)
             panels.append((f"{image.image_id}, mask", overlay(reduced, mask, dataset.palette)))
@@ -46,12 +46,17 @@ def draw(dataset: Dataset, images: Sequence[ImageStrokes], masked: bool, output:
     legend = {dataset.classes[i]: dataset.palette[i] / 255 for i in sorted(present)}
     if 0 in present:
         legend[dataset.classes[0]] = np.ones(3)  # background strokes are white
-    figure = _sheet(panels, columns=4 if masked and len(panels) > 2 else min(3, len(panels)))
+    figure = _sheet(panels, columns=_columns(len(panels), len(images)))
     with style(), atomic_path(output) as temporary, warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing")  # of other alphabets, in titles
         patches = {n: Patch(facecolor=tuple(c), edgecolor="0.4") for n, c in legend.items()}
         add_legend(figure, patches)
         figure.savefig(temporary, format="png", dpi=150)
+
+
+def _columns(num_panels: int, num_images: int) -> int:
+    """Three photographs beside each other, or two with their masks."""
+    return min(num_panels, 3 if num_panels == num_images else 4)
 
 
 def _annotated(dataset: Dataset, image: ImageStrokes) -> tuple[np.ndarray, np.ndarray]:
@@ -60,27 +65,22 @@ def _annotated(dataset: Dataset, image: ImageStrokes) -> tuple[np.ndarray, np.nd
     size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
     method = cv2.INTER_AREA if scale < 1 else cv2.INTER_NEAREST
     reduced = cv2.resize(dataset.image(image.image_id), size, interpolation=method)
-    label = np.full(size[::-1], IGNORE, np.uint8)
-    for stroke in image.strokes:
-        label[_scaled(stroke, image, scale, size)] = stroke.class_id
+    label = rasterise(image.strokes, image.height, image.width)
+    label = cv2.resize(_widened(label, scale), size, interpolation=cv2.INTER_NEAREST)
     drawn = overlay_scribbles(reduced, label, dataset.palette)
     for box in image.boxes:
         _draw_box(drawn, box, scale, dataset.palette[box.class_id])
     return reduced, drawn
 
 
-def _scaled(
-    stroke: Stroke | PaintedStroke, image: ImageStrokes, scale: float, size: tuple[int, int]
-) -> np.ndarray:
-    """Where a stroke lies in its image of another size, (width, height): (height, width) bool."""
-    if isinstance(stroke, Stroke):
-        points, width = (stroke.points + 0.5) * scale - 0.5, max(_THINNEST, stroke.width * scale)
-        return rasterise([replace(stroke, points=points, width=width)], size[1], size[0]) != IGNORE
-    painted = (rasterise([stroke], image.height, image.width) != IGNORE).astype(np.uint8)
-    if scale < 1:  # widened before, so that thin strokes are not lost
-        side = round(_THINNEST / scale)
-        painted = cv2.dilate(painted, np.ones((side, side), np.uint8))
-    return cv2.resize(painted, size, interpolation=cv2.INTER_NEAREST) == 1
+def _widened(label: np.ndarray, scale: float) -> np.ndarray:
+    """Strokes so wide that they are seen when the image is reduced by ``scale``."""
+    side = max(1, round(_WIDER / scale))
+    widened = np.full_like(label, IGNORE)
+    for class_id in np.unique(label[label != IGNORE]).tolist():
+        near = cv2.dilate((label == class_id).astype(np.uint8), np.ones((side, side), np.uint8))
+        widened[near > 0] = class_id
+    return np.where(label != IGNORE, label, widened)
 
 
 def _sheet(panels: Sequence[tuple[str, np.ndarray]], columns: int) -> Figure:

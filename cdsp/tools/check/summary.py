@@ -54,20 +54,23 @@ class StrokeSummary:
 
 
 def summarise(
-    images: Iterable[ImageStrokes], dataset: Dataset, masked: bool, shown: Collection[str]
+    images: Iterable[ImageStrokes],
+    dataset: Dataset,
+    masked: Collection[str],
+    shown: Collection[str],
 ) -> StrokeSummary:
     """Count what the annotations of images hold.
 
     Args:
         images: the annotations, one image after the other.
         dataset: theirs.
-        masked: whether strokes are to be compared with the training masks.
+        masked: ids of the images whose strokes can be compared with their mask.
         shown: ids of the images whose strokes are kept.
     """
     summary = StrokeSummary(ClassOrder(len(dataset.classes)))
     for image in images:
         label = rasterise(image.strokes, image.height, image.width)
-        if masked:
+        if image.image_id in masked:
             summary.order.add(label, dataset.mask(image.image_id))
         _count(summary, image, label)
         if image.image_id in shown:
