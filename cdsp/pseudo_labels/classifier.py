@@ -14,7 +14,8 @@ from torch.utils.data import Dataset as TorchDataset
 from tqdm import tqdm
 
 from cdsp.dataset.voc_layout import Dataset
-from cdsp.io.files import write_json
+from cdsp.io.json_files import write_json
+from cdsp.io.outputs import check_outputs
 from cdsp.io.store import LabelStore
 from cdsp.losses.cross_entropy import labelled_cross_entropy
 from cdsp.networks.checkpoint import NetworkCheckpoint, write_network
@@ -243,6 +244,7 @@ def train_classifier(
         ValueError: see `check_image_classes` and `open_scribbles`; another network's weights; a
             loss that is not finite.
     """
+    check_outputs([output, output.with_suffix(".json")], inputs=[scribbles])
     check_image_classes(dataset, image_classes)
     store = open_scribbles(dataset, scribbles, settings)
     torch.manual_seed(settings.seed)

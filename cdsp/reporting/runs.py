@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from cdsp.io.files import IGNORE, METRICS_FORMAT, METRICS_VERSION, read_json
+from cdsp.io.files import IGNORE, METRICS_FORMAT, METRICS_VERSION
+from cdsp.io.json_files import read_json, read_json_lines, read_object
 
 TRAIN_AGAIN = "move the run's folder away and train it again"
 
@@ -195,19 +195,17 @@ def read_training(folder: Path) -> TrainingRecord:
 
 
 def _read_object(path: Path) -> dict[str, Any] | None:
-    lines = _read_lines(path)
-    return None if lines is None else _parse_object("\n".join(lines), str(path))
+    return read_object(path) if path.is_file() else None
 
 
 def _read_log(path: Path) -> tuple[dict[str, float], ...] | None:
-    lines = _read_lines(path)
-    if lines is None:
+    if not path.is_file():
         return None
     records = []
-    for number, line in enumerate(lines, start=1):
+    for number, logged in read_json_lines(path):
         where = f"{path}:{number}"
         record = {}
-        for name, value in _parse_object(line, where).items():
+        for name, value in logged.items():
             try:
                 record[name] = float(value)
             except (TypeError, ValueError, OverflowError) as error:
@@ -217,24 +215,3 @@ def _read_log(path: Path) -> tuple[dict[str, float], ...] | None:
                 ) from error
         records.append(record)
     return tuple(records)
-
-
-def _read_lines(path: Path) -> list[str] | None:
-    try:
-        return path.read_text(encoding="utf-8").splitlines()
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: not readable ({error}); {TRAIN_AGAIN}") from error
-
-
-def _parse_object(text: str, where: str) -> dict[str, Any]:
-    try:
-        value = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{where}: not readable JSON ({error}); {TRAIN_AGAIN}") from error
-    if not isinstance(value, dict):
-        raise ValueError(
-            f"{where}: expected a JSON object, found {str(value)[:40]!r}; {TRAIN_AGAIN}"
-        )
-    return value

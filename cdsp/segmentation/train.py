@@ -8,7 +8,6 @@ rudely, and started again ends with the same weights as one that never was.
 from __future__ import annotations
 
 import fcntl
-import json
 import logging
 import math
 import time
@@ -22,7 +21,8 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from cdsp.io.files import digest, write_json, write_text
+from cdsp.io.json_files import digest, write_json, write_json_lines
+from cdsp.io.outputs import check_outputs
 from cdsp.losses import LOSS_TERMS
 from cdsp.networks.checkpoint import (
     NetworkCheckpoint,
@@ -192,6 +192,8 @@ class Trainer:
                 state.unlink(missing_ok=True)  # of a process that was killed right here
                 logger.info("%s: trained already with these settings and data", weights)
                 return weights
+            names = ("settings.json", "environment.json", "log.jsonl", state.name, weights.name)
+            check_outputs(folder / file for file in names)
             self._resume(state)
             write_json(folder / "settings.json", self.identity)
             environment = {**runtime.describe(self.device), **runtime.describe_command()}
@@ -207,8 +209,7 @@ class Trainer:
                     self.log.append(self._train_epoch(bar))
                     self.epoch += 1
                     # The log first: killed between the two, its last epoch is trained again.
-                    lines = "".join(json.dumps(record) + "\n" for record in self.log)
-                    write_text(folder / "log.jsonl", lines)
+                    write_json_lines(folder / "log.jsonl", self.log)
                     save_tensors(state, self._state())
             write_network(
                 weights,
