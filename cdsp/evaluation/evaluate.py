@@ -24,7 +24,7 @@ from cdsp.io.files import (
     write_text,
 )
 from cdsp.io.json_files import write_json
-from cdsp.io.outputs import atomic_path, check_outputs
+from cdsp.io.outputs import atomic_path, check_outputs, file_digest
 from cdsp.metrics import class_indices, confusion_matrix, scores
 from cdsp.networks.checkpoint import read_network
 from cdsp.networks.predictor import predict_probabilities
@@ -105,6 +105,7 @@ def evaluate(
         "dataset": {"name": dataset.name, "digest": dataset.digest, "num_images": len(ids)},
         "mean_iou": _null_for_nan(result.mean_iou),
         "pixel_accuracy": result.pixel_accuracy,
+        "confusion": file_digest(output / "confusion.npy"),
         "class_iou": {
             name: _null_for_nan(value)
             for name, value in zip(dataset.classes, result.class_iou.tolist(), strict=True)

@@ -12,6 +12,7 @@ import numpy as np
 
 from cdsp.io.files import IGNORE, METRICS_FORMAT, METRICS_VERSION
 from cdsp.io.json_files import read_json, read_json_lines, read_object
+from cdsp.io.outputs import file_digest
 
 TRAIN_AGAIN = "move the run's folder away and train it again"
 
@@ -94,6 +95,7 @@ class Evaluation:
         class_iou: class → IoU, a fraction; NaN for a class that does not occur.
         training: what the weights depend on, as the network's file says.
         environment: versions, hardware and command of the evaluation.
+        confusion: digest of the file of the confusion matrix; None where nobody tells it.
     """
 
     path: Path
@@ -106,6 +108,7 @@ class Evaluation:
     class_iou: dict[str, float]
     training: dict[str, Any]
     environment: dict[str, Any]
+    confusion: str | None
 
     def read_training(self) -> TrainingRecord:
         """What lies beside the evaluated network.
@@ -127,6 +130,8 @@ class Evaluation:
             ValueError: the file is missing, damaged or of another number of classes.
         """
         path = self.confusion_path
+        if self.confusion is not None and path.is_file() and file_digest(path) != self.confusion:
+            raise ValueError(f"{path}: damaged, or of another evaluation; evaluate again")
         try:
             # Mapped, not read: a header that promises more than the file holds costs no memory.
             counts = np.lib.format.open_memmap(path, mode="r")
@@ -169,6 +174,7 @@ def read_evaluation(path: Path) -> Evaluation:
             protocol=str(value["protocol"]),
             mean_iou=_fraction(value["mean_iou"]),
             class_iou=class_iou,
+            confusion=value.get("confusion"),
             **objects,
         )
     except (KeyError, TypeError, ValueError, OverflowError) as error:

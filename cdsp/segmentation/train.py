@@ -193,8 +193,8 @@ class Trainer:
                 logger.info("%s: trained already with these settings and data", weights)
                 return weights
             names = ("settings.json", "environment.json", "log.jsonl", state.name, weights.name)
-            check_outputs(folder / file for file in names)
             self._resume(state)
+            check_outputs(folder / file for file in names)
             write_json(folder / "settings.json", self.identity)
             environment = {**runtime.describe(self.device), **runtime.describe_command()}
             write_json(folder / "environment.json", environment)

@@ -65,7 +65,9 @@ NETWORKS = ("weights", "classifier", "backbone")  # of megabytes
 def make_files(folder: Path) -> dict[str, Readable]:
     """Make a small file of each kind."""
     dataset = make_shapes(folder / "data", "tiny", num_train=3, num_val=1, size=48, seed=0)
-    simulate_scribbles(dataset, folder / "strokes.jsonl", coverage=0.05, seed=0)
+    simulate_scribbles(
+        dataset, folder / "strokes.jsonl", coverage=0.05, style="medial_axis", seed=0
+    )
     degrade_scribbles(
         folder / "strokes.jsonl", Degradation("full"), folder / "full",
         drop_background=False, min_per_image=0, seed=0,

@@ -266,9 +266,9 @@ MOMENTS: dict[str, tuple[Any, str, int, Callable[..., Any]]] = {
     "in the second epoch": (Trainer, "_step", 4, die),
     "while the first state is written": (tensor_files.torch, "save", 1, half_a_file),
     "while the second state is written": (tensor_files.torch, "save", 2, half_a_file),
-    "between an epoch and its log": (train, "write_text", 2, die),
+    "between an epoch and its log": (train, "write_json_lines", 2, die),
     "between the last log and the last state": (train, "save_tensors", 3, die),
-    "between the last epoch and its log": (train, "write_text", 3, die),
+    "between the last epoch and its log": (train, "write_json_lines", 3, die),
     "while the weights are written": (tensor_files.torch, "save", 4, half_a_file),
     "before the states are removed": (
         train,
@@ -365,7 +365,7 @@ def test_a_damaged_state_is_named(tmp_path, monkeypatch, tiny_training, tiny_set
     content = state.read_bytes()
     for damaged in (b"", content[:1000], content[:-1000]):
         state.write_bytes(damaged)
-        with pytest.raises(ValueError, match=rf"{state.name}: not a readable file"):
+        with pytest.raises(ValueError, match=rf"{state.name}: no weights of cdsp"):
             make_trainer(data, all_terms, tiny_settings).run(tmp_path)
         assert state.read_bytes() == damaged
 
