@@ -17,6 +17,7 @@ import typer
 import typer.core
 
 from cdsp import __version__
+from cdsp.io.outputs import outputs_of
 
 STAGES = {
     "dataset": "Make or verify a data set in VOC layout.",
@@ -29,11 +30,15 @@ STAGES = {
 }
 """Name of a stage → what its command does; the command stands in ``cdsp/<stage>/command.py``."""
 
+GROUPS = ("dataset", "scribbles", "pseudo_labels", "reporting")
+"""The stages that have several commands, such as `cdsp dataset shapes`."""
+
 TOOLS = {
     "settings": "List the settings of a stage: name, default (the paper's), meaning and range.",
     "plan": "Say how many runs tables need, how many are made, and how long the others take.",
     "predict": "Segment photographs of your own.",
     "export": "Write the maps of a label store as palette PNGs.",
+    "accept": "Accept what you changed by hand in a .json or .jsonl file.",
 }
 """The commands of ``cdsp/tools/command.py``."""
 
@@ -103,10 +108,22 @@ def main(arguments: list[str] | None = None) -> None:
     if isinstance(sys.stdout, io.TextIOWrapper):
         # A terminal's alphabet, or a file's broken name, must not hide the rest of a message.
         sys.stdout.reconfigure(errors="backslashreplace")
+    command = " ".join(arguments[: 2 if arguments[:1] and arguments[0] in GROUPS else 1])
     try:
-        build_app(arguments[0] if arguments else None)(arguments)
+        with outputs_of(command):
+            build_app(arguments[0] if arguments else None)(arguments)
+        return
     except (ValueError, OSError) as error:
-        sys.exit(f"cdsp: {error}")
+        message = f"cdsp: {error}"
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error) and "shared memory" not in str(error):
+            raise
+        message = (
+            f"cdsp: a data-loading process ended: {str(error).splitlines()[0]}; where shared "
+            "memory (/dev/shm) or memory is small, load in the process itself: --workers 0"
+        )
+    # The error is gone here, and with it the progress bar that it held open on the last line.
+    sys.exit(message)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,3 @@
-import json
 import subprocess
 import sys
 from importlib.metadata import version
@@ -10,6 +9,7 @@ from typer.testing import CliRunner
 
 from cdsp import cli
 from cdsp.io.files import read_label
+from cdsp.io.json_files import read_object
 from cdsp.io.store import LabelStore
 
 STAGES = (
@@ -87,7 +87,7 @@ def test_settings_lists_every_stage_and_every_setting():
 def test_maps_of_a_store_are_exported_as_images(tiny_data, tmp_path):
     run("export", tiny_data.scribbles / "labels.h5", "--output", tmp_path / "png")
     store = LabelStore(tiny_data.scribbles / "labels.h5")
-    assert {path.stem for path in (tmp_path / "png").iterdir()} == set(store)
+    assert {path.stem for path in (tmp_path / "png").glob("*.png")} == set(store)
     for image_id in store:
         np.testing.assert_array_equal(
             read_label(tmp_path / "png" / f"{image_id}.png"), store[image_id]
@@ -109,7 +109,7 @@ def test_stages_follow_one_another_by_hand(tmp_path):
     run("pseudo_labels", "import", source, *masks, "--output", labels)
     quality = tmp_path / "quality.json"
     run("pseudo_labels", "measure", labels, "--dataset", dataset, "--output", quality)
-    assert json.loads(quality.read_text())["mean_iou"] == 1
+    assert read_object(quality)["mean_iou"] == 1
     distances = tmp_path / "distances.h5"
     run("distance_maps", labels, "--exponent", 6, "--output", distances)
     store = LabelStore(distances, "pseudo_label_distance_maps")
@@ -127,7 +127,7 @@ def test_masks_are_corrupted_by_hand(tiny_data, tmp_path):
     store = LabelStore(labels, "pseudo_labels")
     assert (store.parameters["recipe"], store.parameters["displacement"]) == ("worse", 3)
     run("pseudo_labels", "measure", labels, *dataset, "--output", quality)
-    assert 0 < json.loads(quality.read_text())["mean_iou"] < 1
+    assert 0 < read_object(quality)["mean_iou"] < 1
 
 
 def test_labels_from_strokes_and_from_a_network_by_hand(tiny_data, tiny_weights, tmp_path):
@@ -150,7 +150,7 @@ def test_labels_from_strokes_and_from_a_network_by_hand(tiny_data, tiny_weights,
         held_out = ["--scribbles", strokes, "--full-scribbles", strokes]
         quality = tmp_path / "quality.json"
         run("pseudo_labels", "measure", path, *dataset, *held_out, "--output", quality)
-        measured = json.loads(quality.read_text())
+        measured = read_object(quality)
         assert 0 < measured["mean_iou"] < 1
         assert measured["held_out_accuracy"] is None
     with pytest.raises(ValueError, match="probabilities have several maps per image"):

@@ -10,7 +10,12 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from cdsp.io.files import IGNORE, VOC_PALETTE, check_label, read_label
+from cdsp.io.files import (
+    IGNORE,
+    VOC_PALETTE,
+    check_label,
+    read_label,
+)
 from cdsp.io.findings import Findings
 
 _THICK = 0.05

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
-
-import cv2
 
 from cdsp.dataset.class_names import check_classes, class_hints
 from cdsp.dataset.leftovers import IMAGE_SUFFIXES, tell_unused
@@ -27,20 +25,20 @@ from cdsp.dataset.voc_layout import (
 )
 from cdsp.io.files import (
     IGNORE,
-    atomic_path,
     check_image_id,
     class_palette,
-    digest,
     no_such,
     normal_name,
     problem_list,
     read_image,
-    write_json,
     write_label,
+    write_picture,
     write_text,
 )
 from cdsp.io.findings import Findings
+from cdsp.io.json_files import digest, write_json
 from cdsp.io.names import first_few, nearest_pairs
+from cdsp.io.outputs import check_outputs, file_digest
 from cdsp.progress import progress
 
 logger = logging.getLogger(__name__)
@@ -165,7 +163,6 @@ def describe_folder(
         logger.warning("hint: %s", hint)
     if found.findings.problems:
         raise ValueError(problem_list(str(root), list(found.findings.problems)))
-    inside = root.resolve() == output.parent.resolve()
     content = {
         "name": name,
         "classes": list(classes),
@@ -173,8 +170,8 @@ def describe_folder(
         "splits": found.splits,
         "images": {image_id: list(entry) for image_id, entry in found.images.items()},
         "train_masks": found.train_masks,
+        "files": {file: file_digest(root / file) for file in used_files(found)},
     }
-    files = _files_digest(root, found)
     # Masks that are called otherwise than their image: in capitals, or by a Mac.
     odd = {i: file for i, file in found.masks.items() if file != default_mask(i)}
     write_json(
@@ -182,13 +179,19 @@ def describe_folder(
         {
             "format": FORMAT,
             "version": VERSION,
-            "root": "." if inside else os.path.abspath(root),
-            "digest": digest({**content, "files": files}),
+            "root": _relative(root, output.parent),
+            "digest": digest(content),
             **content,
             "masks": {image_id: file for image_id, file in odd.items() if image_id in found.images},
         },
     )
     return read_dataset(output)
+
+
+def _relative(root: Path, folder: Path) -> str:
+    """``root`` seen from ``folder``, so that both can be moved; as it is where it is far away."""
+    paths = os.path.abspath(root), os.path.abspath(folder)
+    return paths[0] if os.path.commonpath(paths) == os.sep else os.path.relpath(*paths)
 
 
 def _read_splits(lists: Path, files: dict[str, Path], findings: Findings) -> dict[str, list[str]]:
@@ -216,15 +219,11 @@ def _read_splits(lists: Path, files: dict[str, Path], findings: Findings) -> dic
     return splits
 
 
-def _files_digest(root: Path, content: FolderContent) -> str:
-    total = hashlib.sha256()
-    masked = set(content.images if content.train_masks else content.splits["val"])
-    for image_id, (file, _, _) in content.images.items():
-        total.update(hashlib.sha256((root / file).read_bytes()).digest())
-        if image_id in masked:
-            mask = root / content.masks[image_id]
-            total.update(hashlib.sha256(mask.read_bytes()).digest())
-    return total.hexdigest()
+def used_files(content: FolderContent) -> list[str]:
+    """The photographs and masks that a data set uses, below its folder."""
+    masked = content.images if content.train_masks else content.splits["val"]
+    images = [file for file, _, _ in content.images.values()]
+    return sorted([*images, *(content.masks[image_id] for image_id in masked)])
 
 
 def _files_by_id(folder: Path, suffixes: tuple[str, ...], findings: Findings) -> dict[str, Path]:
@@ -271,7 +270,7 @@ def make_shapes(
     """Draw the embedded data set in VOC layout below ``output`` and write its `dataset.json`.
 
     Args:
-        output: folder; files of the same name are replaced.
+        output: folder.
         name: as the results folder calls it.
         num_train: training images.
         num_val: validation images.
@@ -283,16 +282,14 @@ def make_shapes(
         for split, number in (("train", num_train), ("val", num_val)):
             yield from ((f"{split}_{index:05d}", split, index) for index in range(number))
 
+    files = [(output / "JPEGImages" / f"{i}.jpg", output / default_mask(i)) for i, _, _ in scenes()]
+    lists = [output / "ImageSets" / "SegmentationAug" / f"{split}.txt" for split in SPLITS]
+    check_outputs([*chain.from_iterable(files), *lists, output / "dataset.json"])
     for image_id, split, index in progress(list(scenes()), f"drawing {name}"):
         image, mask = draw_shape_scene(seed, split, index, size)
-        encoded = cv2.imencode(
-            ".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 95]
-        )[1]
-        with atomic_path(output / "JPEGImages" / f"{image_id}.jpg") as temporary:
-            temporary.write_bytes(encoded.tobytes())
+        write_picture(output / "JPEGImages" / f"{image_id}.jpg", image)
         write_label(output / "SegmentationClassAug" / f"{image_id}.png", mask)
-    for split in SPLITS:
+    for split, path in zip(SPLITS, lists, strict=True):
         ids = [image_id for image_id, other, _ in scenes() if other == split]
-        path = output / "ImageSets" / "SegmentationAug" / f"{split}.txt"
         write_text(path, "\n".join(ids) + "\n")
     return describe_folder(output, name, CLASS_NAMES, output / "dataset.json")

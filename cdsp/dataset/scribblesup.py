@@ -15,7 +15,13 @@ from cdsp.dataset.download import Archive, check_file, fetch
 from cdsp.dataset.matlab import read_matlab_label
 from cdsp.dataset.prepare import describe_folder
 from cdsp.dataset.voc_layout import SPLITS, Dataset, read_list
-from cdsp.io.files import atomic_path, check_image_id, problem_list, write_label, write_text
+from cdsp.io.files import (
+    check_image_id,
+    problem_list,
+    write_label,
+    write_text,
+)
+from cdsp.io.outputs import atomic_path
 from cdsp.progress import progress
 
 VOC_CLASSES = (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
@@ -10,19 +11,21 @@ from pathlib import Path
 
 import numpy as np
 
+from cdsp.io.content import check_unchanged
 from cdsp.io.files import (
+    IGNORE,
     check_image_id,
     class_palette,
     no_such,
     normal_name,
     read_image,
-    read_json,
     read_label,
     read_text,
 )
+from cdsp.io.json_files import read_json
 
 FORMAT = "cdsp-dataset"
-VERSION = 2
+VERSION = 3
 SPLITS = ("train", "val")
 
 logger = logging.getLogger(__name__)
@@ -40,8 +43,10 @@ class Dataset:
         splits: "train" and "val" → image ids, in the order of the lists.
         images: image id → (file below root, height, width).
         train_masks: whether the training images have masks; the validation images always have.
-        digest: tells it apart from another version of itself.
+        digest: of names and contents of all that it uses; tells it apart from another version of
+            itself, and not from a copy elsewhere.
         masks: image id → file below root, of masks that are called otherwise than their image.
+        files: file below root → digest of its content; None for a folder that was only looked at.
     """
 
     name: str
@@ -53,6 +58,7 @@ class Dataset:
     train_masks: bool
     digest: str
     masks: dict[str, str] = field(default_factory=dict)
+    files: dict[str, str] | None = None
 
     @property
     def palette(self) -> np.ndarray:
@@ -97,16 +103,34 @@ class Dataset:
         return replace(self, splits={**self.splits, "train": kept})
 
     def image(self, image_id: str) -> np.ndarray:
-        """A photograph, (H, W, 3) uint8 RGB."""
-        return read_image(self.root / self.images[image_id][0])
+        """A photograph, (H, W, 3) uint8 RGB.
+
+        Raises:
+            ValueError: it is unreadable, or was changed since the data set was described.
+        """
+        return read_image(self._unchanged(self.images[image_id][0]))
 
     def mask(self, image_id: str) -> np.ndarray:
-        """A true mask, (H, W) uint8."""
-        return read_label(self.mask_path(image_id))
+        """A true mask, (H, W) uint8.
+
+        Raises:
+            ValueError: it is unreadable, or was changed since the data set was described.
+        """
+        return read_label(self._unchanged(self._mask_file(image_id)))
 
     def mask_path(self, image_id: str) -> Path:
         """The file of a mask."""
-        return self.root / self.masks.get(image_id, default_mask(image_id))
+        return self.root / self._mask_file(image_id)
+
+    def _mask_file(self, image_id: str) -> str:
+        return self.masks.get(image_id, default_mask(image_id))
+
+    def _unchanged(self, file: str) -> Path:
+        if self.files is not None:
+            if file not in self.files:
+                raise ValueError(f"{self.root / file}: not in the description of the data set")
+            check_unchanged(self.root / file, self.files[file], "dataset.json")
+        return self.root / file
 
     def size(self, image_id: str) -> tuple[int, int]:
         """(height, width) of an image."""
@@ -129,23 +153,57 @@ def read_dataset(path: Path) -> Dataset:
     """Read a `dataset.json`.
 
     Raises:
-        ValueError: missing, damaged, of another version, or its folder is gone.
+        ValueError: missing, damaged, changed by hand, of another version, or its folder is gone.
     """
     value = read_json(path, FORMAT, VERSION)
-    root = (path.parent / value["root"]).resolve()
+    try:
+        # By the names of the paths: a folder that is a link moves with the project.
+        root = Path(os.path.abspath(path.parent / value["root"]))
+        dataset = Dataset(
+            name=check_image_id(value["name"], "name"),
+            root=root,
+            classes=tuple(value["classes"]),
+            colours={name: tuple(colour) for name, colour in value["colours"].items()},
+            splits={split: tuple(value["splits"][split]) for split in SPLITS},
+            images={
+                name: (str(file), int(height), int(width))
+                for name, (file, height, width) in value["images"].items()
+            },
+            train_masks=bool(value["train_masks"]),
+            digest=str(value["digest"]),
+            masks=dict(value["masks"]),
+            files=dict(value["files"]),
+        )
+        _check_entries(dataset)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise ValueError(
+            f"{path}: not a description of a data set ({error!r}); make it again"
+        ) from error
     if not root.is_dir():
         raise ValueError(f"{path}: its folder {root} does not exist; make {path} again")
-    return Dataset(
-        name=value["name"],
-        root=root,
-        classes=tuple(value["classes"]),
-        colours={name: tuple(colour) for name, colour in value["colours"].items()},
-        splits={split: tuple(ids) for split, ids in value["splits"].items()},
-        images={image_id: tuple(entry) for image_id, entry in value["images"].items()},
-        train_masks=value["train_masks"],
-        digest=value["digest"],
-        masks=value.get("masks", {}),
-    )
+    return dataset
+
+
+def _check_entries(dataset: Dataset) -> None:
+    """Check that no entry can lead out of the folder, and that all that is listed is there."""
+    for image_id, (file, height, width) in dataset.images.items():
+        check_image_id(image_id, "images")
+        _check_below(file, "JPEGImages")
+        if height < 1 or width < 1:
+            raise ValueError(f"images: {image_id!r} is {height} × {width} pixels")
+    for file in dataset.masks.values():
+        _check_below(file, "SegmentationClassAug")
+    unknown = {*dataset.splits["train"], *dataset.splits["val"]} - dataset.images.keys()
+    if unknown:
+        raise ValueError(f"splits: no image is described for {sorted(unknown)[:3]}")
+    if not 2 <= len(dataset.classes) <= IGNORE:
+        raise ValueError(f"classes: {len(dataset.classes)}, expected 2 to {IGNORE}")
+    class_palette(dataset.classes, dataset.colours)
+
+
+def _check_below(file: str, folder: str) -> None:
+    if file != f"{folder}/{check_image_id(file.partition('/')[2], 'images')}":
+        raise ValueError(f"images: expected a file in {folder}/, found {file!r}")
 
 
 def read_list(path: Path, files: Mapping[str, Path] | None = None) -> tuple[list[str], list[str]]:

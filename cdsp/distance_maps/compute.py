@@ -20,6 +20,7 @@ import cv2
 import numpy as np
 
 from cdsp.io.files import IGNORE
+from cdsp.io.outputs import check_outputs
 from cdsp.io.store import LabelStore, write_store
 from cdsp.progress import progress
 
@@ -107,6 +108,7 @@ def make_distance_maps(labels: Path, exponent: float, output: Path) -> None:
     Raises:
         ValueError: an unreadable store, or one of another kind.
     """
+    check_outputs([output], inputs=[labels])
     store = LabelStore(labels)
     if store.kind not in _KINDS:
         raise ValueError(f"{labels}: holds {store.kind}; expected {' or '.join(_KINDS)}")

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import logging
 import math
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import torch
 
@@ -19,13 +17,14 @@ from cdsp.io.files import (
     IGNORE,
     METRICS_FORMAT,
     METRICS_VERSION,
-    atomic_path,
     class_palette,
     read_image,
-    write_json,
     write_label,
+    write_picture,
     write_text,
 )
+from cdsp.io.json_files import write_json
+from cdsp.io.outputs import atomic_path, check_outputs, file_digest
 from cdsp.metrics import class_indices, confusion_matrix, scores
 from cdsp.networks.checkpoint import read_network
 from cdsp.networks.predictor import predict_probabilities
@@ -71,13 +70,16 @@ def evaluate(
             "have masks in ImageSets/SegmentationAug/val.txt, or train without evaluation "
             "(snakemake networks)"
         )
+    ids = dataset.splits["val"]
+    pictures = [] if predictions is None else [predictions / f"{name}.png" for name in ids]
+    masks = [dataset.mask_path(name) for name in ids]
+    check_outputs([output / "metrics.json", *pictures], inputs=[weights, *masks])
     checkpoint = read_network(weights, "segmentor")
     checkpoint.require_classes(dataset.classes, weights)
     averaged = class_indices(settings.classes, dataset.classes)
     network = checkpoint.network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     num_classes = len(dataset.classes)
     confusion = np.zeros((num_classes, num_classes), np.int64)
-    ids = dataset.splits["val"]
     for image_id in progress(ids, "evaluating"):
         probability = predict_probabilities(network, dataset.image(image_id), settings, device)
         prediction = probability.argmax(dim=0).to(torch.uint8).cpu().numpy()
@@ -103,6 +105,7 @@ def evaluate(
         "dataset": {"name": dataset.name, "digest": dataset.digest, "num_images": len(ids)},
         "mean_iou": _null_for_nan(result.mean_iou),
         "pixel_accuracy": result.pixel_accuracy,
+        "confusion": file_digest(output / "confusion.npy"),
         "class_iou": {
             name: _null_for_nan(value)
             for name, value in zip(dataset.classes, result.class_iou.tolist(), strict=True)
@@ -150,45 +153,16 @@ def predict(
         if output.resolve() == path.parent.resolve():
             raise ValueError(f"{path}: give another folder for the results than the image's own")
         read_image(path)
+    files = [output / f"{name}{ending}" for name in stems for ending in (".png", "_overlay.jpg")]
+    check_outputs([output / "classes.txt", *files], inputs=[*images, weights])
     checkpoint = read_network(weights, "segmentor")
-    names = "".join(f"{index} {name}\n" for index, name in enumerate(checkpoint.classes))
-    _check_free(images, output, names)
+    lines = "".join(f"{index} {name}\n" for index, name in enumerate(checkpoint.classes))
     network = checkpoint.network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     palette = class_palette(checkpoint.classes, checkpoint.colours)
-    write_text(output / "classes.txt", names)
+    write_text(output / "classes.txt", lines)
     for path in progress(images, "predicting"):
         image = read_image(path)
         probability = predict_probabilities(network, image, settings, device)
         prediction = probability.argmax(dim=0).to(torch.uint8).cpu().numpy()
-        label_file, picture_file = _predicted_files(output, path)
-        write_label(label_file, prediction, palette)
-        picture = cv2.cvtColor(overlay(image, prediction, palette), cv2.COLOR_RGB2BGR)
-        with atomic_path(picture_file) as temporary:
-            cv2.imwrite(str(temporary), picture)
-
-
-def _predicted_files(output: Path, image: Path) -> tuple[Path, Path]:
-    """Where the prediction of a photograph goes: the palette PNG and the picture to look at."""
-    return output / f"{image.stem}.png", output / f"{image.stem}_overlay.jpg"
-
-
-def _check_free(images: Sequence[Path], output: Path, names: str) -> None:
-    """Check that predicting replaces no file; ``names`` is what `classes.txt` is to hold.
-
-    Raises:
-        ValueError: it would.
-    """
-    taken = [
-        file for path in images for file in _predicted_files(output, path) if os.path.lexists(file)
-    ]
-    classes = output / "classes.txt"
-    if os.path.lexists(classes) and not (
-        classes.is_file() and classes.read_bytes() == names.encode()
-    ):
-        taken.append(classes)
-    if taken:
-        more = f" and {len(taken) - 1} others" if len(taken) > 1 else ""
-        raise ValueError(
-            f"{taken[0]}{more}: there already, and nothing is replaced; give another folder for "
-            "the results, or delete what an earlier call has left"
-        )
+        write_label(output / f"{path.stem}.png", prediction, palette)
+        write_picture(output / f"{path.stem}_overlay.jpg", overlay(image, prediction, palette))

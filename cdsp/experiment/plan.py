@@ -18,7 +18,7 @@ from cdsp.experiment.config import Config, loses_classes
 from cdsp.experiment.paths import Paths
 from cdsp.experiment.run import Run
 from cdsp.experiment.variants import value_text
-from cdsp.io.files import canonical_json, digest
+from cdsp.io.json_files import canonical_json, digest
 from cdsp.maps import STORED
 from cdsp.pseudo_labels.settings import CamSettings, ClassifierSettings
 from cdsp.segmentation.method import Method

@@ -2,12 +2,44 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Iterable
 from pathlib import Path
 
-from cdsp.io.files import digest, write_json
+from cdsp.io.json_files import digest, read_object, write_json
+from cdsp.io.outputs import file_digest
+
+_checked: dict[Path, tuple[int, int, str]] = {}
+
+
+def check_unchanged(path: Path, expected: str, described_in: str) -> None:
+    """Check that a file still has the content that it was described with.
+
+    The content is read once in a process, and again only where size or time have changed.
+
+    Args:
+        path: the file.
+        expected: its digest, see `file_digest`.
+        described_in: the file that tells the digest, for the message.
+
+    Raises:
+        ValueError: the file is gone, or has another content.
+    """
+    try:
+        status = path.stat()
+        seen = status.st_size, status.st_mtime_ns, expected
+        if _checked.get(path) == seen:
+            return
+        found = file_digest(path)
+    except OSError as error:
+        raise ValueError(
+            f"{path}: not readable ({error.strerror}); it was there when {described_in} was made"
+        ) from error
+    if found != expected:
+        raise ValueError(
+            f"{path}: damaged or changed since {described_in} was made; put the old file back, or "
+            f"make {described_in} and what follows from it again"
+        )
+    _checked[path] = seen
 
 
 class ContentDigests:
@@ -23,10 +55,9 @@ class ContentDigests:
         self._known: dict[str, list[int | str]] = {}
         self._changed = False
         try:
-            known = json.loads(memory.read_text(encoding="utf-8"))
-            self._known = {str(path): list(entry) for path, entry in known.items()}
-        except (OSError, ValueError, AttributeError, TypeError):
-            pass  # a memory may be lost at any time
+            self._known = {path: list(entry) for path, entry in read_object(memory).items()}
+        except (ValueError, TypeError):
+            memory.unlink(missing_ok=True)  # a memory may be lost at any time
 
     def of_files(self, paths: Iterable[Path]) -> str:
         """The digest of the names and contents of some files; missing ones are left out."""
@@ -43,8 +74,6 @@ class ContentDigests:
         state = path.stat()
         key, found = str(path), [state.st_size, state.st_mtime_ns]
         if self._known.get(key, [])[:2] != found:
-            with path.open("rb") as file:
-                content = hashlib.file_digest(file, "sha256").hexdigest()[:16]
-            self._known[key] = [*found, content]
+            self._known[key] = [*found, file_digest(path)]
             self._changed = True
         return str(self._known[key][2])

@@ -1,26 +1,20 @@
-"""Files that every stage reads and writes: atomic writing, JSON, images and index labels.
-
-Nothing here leaves a half-written file behind: everything is written under a temporary name in the
-destination's own folder and then renamed over the destination, so that a killed process or a full
-disk leaves what was there before.
-"""
+"""Files that every stage reads and writes: text, images and index labels, and their names."""
 
 from __future__ import annotations
 
 import codecs
-import hashlib
-import json
-import os
 import re
-import tempfile
 import unicodedata
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TextIO
 
+import cv2
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
+
+from cdsp.io.outputs import atomic_path
 
 IGNORE = 255
 """The label of a pixel that is unlabelled, void or padded: it never supervises and never weighs."""
@@ -38,81 +32,10 @@ _FOLDER_NAME = re.compile(r"\w[\w.-]*")
 _LONGEST_NAME = 200  # bytes: with what is added to it, a name must fit into the 255 of a file's
 
 
-@contextmanager
-def atomic_path(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside ``path`` that replaces it when the block ends well.
-
-    The folder is made if it is missing. When the block raises, the temporary file is removed and
-    ``path`` keeps what it held.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(
-        prefix=f".{path.name}.", suffix=".tmp" + path.suffix, dir=path.parent
-    )
-    os.close(handle)
-    temporary = Path(name)
-    try:
-        yield temporary
-        temporary.chmod(0o666 & ~_umask())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
-
-
 def write_text(path: Path, text: str) -> None:
     """Write ``text`` to ``path`` atomically, as UTF-8."""
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Write ``value`` to ``path`` atomically, as indented JSON.
-
-    Raises:
-        ValueError: a number that is not finite; what was not measured is None.
-    """
-    write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
-
-
-def read_json(path: Path, expected_format: str, version: int) -> dict[str, Any]:
-    """Read a JSON file of this project and check its ``format`` and ``version`` entries.
-
-    Raises:
-        ValueError: the file is missing, is not JSON, or is of another format or version.
-    """
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise ValueError(f"{path}: no such file (expected a {expected_format} file)") from error
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise ValueError(f"{path}: not a readable JSON file ({error}); make it again") from error
-    found = (value.get("format"), value.get("version")) if isinstance(value, dict) else None
-    if found != (expected_format, version):
-        raise ValueError(
-            f"{path}: expected format '{expected_format}' version {version}, found {found}; "
-            "make it again with this version of cdsp"
-        )
-    return value
-
-
-def canonical_json(value: Any) -> str:
-    """``value`` as compact JSON with sorted keys: equal values give equal text.
-
-    Raises:
-        ValueError: a number that is not finite; what was not measured is None.
-    """
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
-
-
-def digest(value: Any) -> str:
-    """A short SHA-256 of a JSON-able value, to tell two sets of settings apart."""
-    return hashlib.sha256(canonical_json(value).encode()).hexdigest()[:16]
 
 
 def normal_name(name: str) -> str:
@@ -208,6 +131,7 @@ def read_image(path: Path) -> np.ndarray:
         ValueError: the file is missing, truncated, not an image or of more than 8 bits.
     """
     try:
+        _check_png(path)
         with Image.open(path) as image:
             if image.mode.startswith(("I", "F")):
                 raise ValueError(
@@ -244,6 +168,7 @@ def read_label(path: Path) -> np.ndarray:
             16-bit values instead of one 8-bit index per pixel.
     """
     try:
+        _check_png(path)
         with Image.open(path) as image:
             if image.mode not in ("P", "L"):
                 raise ValueError(
@@ -255,6 +180,17 @@ def read_label(path: Path) -> np.ndarray:
         raise ValueError(f"{path}: no such label file") from error
     except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError) as error:
         raise ValueError(f"{path}: not a readable label image ({error})") from error
+
+
+def _check_png(path: Path) -> None:
+    """Compare the checksums in a PNG, which Pillow does not do when it reads the pixels."""
+    with Image.open(path) as image:
+        if image.format != "PNG":
+            return
+        try:
+            image.verify()
+        except (OSError, SyntaxError) as error:
+            raise OSError("cut short, or damaged: a checksum in it is another") from error
 
 
 def check_label(label: np.ndarray, num_classes: int, where: str) -> None:
@@ -319,5 +255,19 @@ def write_label(path: Path, label: np.ndarray, palette: np.ndarray = VOC_PALETTE
     """Write an (H, W) uint8 label as a palette PNG, atomically; the palette is (256, 3) uint8."""
     image = Image.fromarray(label)
     image.putpalette(palette.ravel().tolist())
-    with atomic_path(path) as temporary:
+    with atomic_path(path, sync=False) as temporary:
         image.save(temporary, format="PNG")
+
+
+def write_picture(path: Path, picture: np.ndarray, quality: int = 95) -> None:
+    """Write an (H, W, 3) uint8 RGB picture, atomically, in the format of its ending.
+
+    Args:
+        path: the file.
+        picture: the picture.
+        quality: of JPEG, 0 to 100.
+    """
+    bgr = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)
+    encoded = cv2.imencode(path.suffix, bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
+    with atomic_path(path, sync=False) as temporary:
+        temporary.write_bytes(encoded.tobytes())  # unlike imwrite, this tells of a full disk

@@ -7,12 +7,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
+from cdsp.io.files import class_palette
 from cdsp.networks.classifier import Classifier
 from cdsp.networks.heads import build_network
 from cdsp.networks.settings import NetworkSettings
-from cdsp.networks.tensor_files import describe_mismatch, read_tensors, save_tensors
+from cdsp.networks.tensor_files import (
+    describe_mismatch,
+    read_tensors,
+    require_finite,
+    save_tensors,
+)
 from cdsp.settings import parse_settings, settings_dict
 
 FORMAT = "cdsp-network"
@@ -83,8 +90,8 @@ def read_network(path: Path, kind: str) -> NetworkCheckpoint:
     """Read a network of the given kind.
 
     Raises:
-        ValueError: missing, truncated, of another kind or version, or with tensors of another
-            network.
+        ValueError: missing, damaged, of another kind or version, with tensors of another network,
+            or with numbers that are not finite.
     """
     value = read_tensors(path)
     found = (value.get("format"), value.get("version"))
@@ -93,25 +100,47 @@ def read_network(path: Path, kind: str) -> NetworkCheckpoint:
             f"{path}: no weights of cdsp: expected {FORMAT} version {VERSION}, found {found}; name "
             "the weights.pt of a run"
         )
-    if value["kind"] != kind:
-        raise ValueError(f"{path}: expected a {kind}, found a {value['kind']}")
-    arguments = value["arguments"]
-    if kind == "classifier":
-        network: nn.Module = Classifier(**arguments)
-    else:
+    if value.get("kind") != kind:
+        raise ValueError(f"{path}: expected a {kind}, found a {value.get('kind')}")
+    try:
+        return _build(path, kind, value)
+    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError, OverflowError) as error:
+        if str(error).startswith(str(path)):
+            raise
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ValueError(
+            f"{path}: does not describe a {kind} ({reason}); train it again"
+        ) from error
+
+
+def _build(path: Path, kind: str, value: dict[str, Any]) -> NetworkCheckpoint:
+    arguments = dict(value["arguments"])
+
+    def build() -> nn.Module:
+        if kind == "classifier":
+            return Classifier(**arguments)
         settings = parse_settings(NetworkSettings, arguments["network"], f"{path}: network")
-        network = build_network(settings, arguments["num_classes"])
-    problems = describe_mismatch(network.state_dict(), value["state"])
+        return build_network(settings, arguments["num_classes"])
+
+    # Without memory first: what the file asks for could be of any size.
+    with torch.device("meta"):
+        wanted = build().state_dict()
+    problems = describe_mismatch(wanted, value["state"])
     if problems:
         raise ValueError(f"{path}: its tensors are not those of its network: {problems}")
+    require_finite(value["state"], path)
+    network = build()
     network.load_state_dict(value["state"])
     network.eval()
+    classes = tuple(map(str, value["classes"]))
+    colours = {str(name): tuple(colour) for name, colour in value["colours"].items()}
+    class_palette(classes, colours)  # raises where a colour has no class
     return NetworkCheckpoint(
         kind=kind,
         arguments=arguments,
-        classes=tuple(value["classes"]),
-        colours={name: tuple(colour) for name, colour in value["colours"].items()},
-        name=value["name"],
-        settings=value["settings"],
+        classes=classes,
+        colours=colours,
+        name=dict(value["name"]),
+        settings=dict(value["settings"]),
         network=network,
     )

@@ -92,7 +92,10 @@ def _batches(image: Tensor, window: int, stride: int) -> Iterator[list[tuple[int
 
 def _softmax(network: SegmentationNetwork, images: Tensor) -> Tensor:
     images = images.contiguous(memory_format=torch.channels_last)
-    return network(images).logits.float().softmax(dim=1)
+    logits = network(images).logits.float()
+    if not logits.isfinite().all():
+        raise ValueError("the network's output is not finite: its weights are of no use")
+    return logits.softmax(dim=1)
 
 
 def _pad(image: Tensor, size: tuple[int, ...]) -> Tensor:

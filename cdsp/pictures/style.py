@@ -13,7 +13,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from cdsp.io.files import atomic_path
+from cdsp.io.outputs import atomic_path
 
 # Okabe and Ito's colours, which colour-blind readers tell apart, without the yellow, which is too
 # pale for a line on white. For black-and-white print, every line has a marker and dashes besides.

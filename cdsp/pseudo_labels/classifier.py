@@ -12,7 +12,8 @@ from torch import nn
 from torch.utils.data import Dataset as TorchDataset
 
 from cdsp.dataset.voc_layout import Dataset
-from cdsp.io.files import digest, write_json
+from cdsp.io.json_files import digest, write_json
+from cdsp.io.outputs import check_outputs
 from cdsp.io.store import LabelStore
 from cdsp.losses.cross_entropy import labelled_cross_entropy
 from cdsp.networks.checkpoint import NetworkCheckpoint, write_network
@@ -271,6 +272,7 @@ def train_classifier(
     Raises:
         ValueError: see `build_trainer` and `Trainer.run`.
     """
+    check_outputs([output, output.with_suffix(".json")], inputs=[scribbles])
     trainer = build_trainer(
         dataset,
         image_classes,

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from cdsp.dataset.voc_layout import Dataset
-from cdsp.io.files import IGNORE, QUALITY_FORMAT, QUALITY_VERSION, write_json
+from cdsp.io.files import IGNORE, QUALITY_FORMAT, QUALITY_VERSION
+from cdsp.io.json_files import write_json
 from cdsp.io.store import LabelStore
 from cdsp.metrics import confusion_matrix, scores
 from cdsp.progress import progress

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,7 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from cdsp.io.files import IGNORE, METRICS_FORMAT, METRICS_VERSION, read_json
+from cdsp.io.files import IGNORE, METRICS_FORMAT, METRICS_VERSION
+from cdsp.io.json_files import read_json, read_json_lines, read_object
+from cdsp.io.outputs import file_digest
 
 TRAIN_AGAIN = "move the run's folder away and train it again"
 
@@ -95,6 +96,7 @@ class Evaluation:
         class_iou: class → IoU, a fraction; NaN for a class that does not occur.
         training: what the weights depend on, as the network's file says.
         environment: versions, hardware and command of the evaluation.
+        confusion: digest of the file of the confusion matrix; None where nobody tells it.
     """
 
     path: Path
@@ -107,6 +109,7 @@ class Evaluation:
     class_iou: dict[str, float]
     training: dict[str, Any]
     environment: dict[str, Any]
+    confusion: str | None
 
     def read_training(self) -> TrainingRecord:
         """What lies beside the evaluated network.
@@ -128,6 +131,8 @@ class Evaluation:
             ValueError: the file is missing, damaged or of another number of classes.
         """
         path = self.confusion_path
+        if self.confusion is not None and path.is_file() and file_digest(path) != self.confusion:
+            raise ValueError(f"{path}: damaged, or of another evaluation; evaluate again")
         try:
             # Mapped, not read: a header that promises more than the file holds costs no memory.
             counts = np.lib.format.open_memmap(path, mode="r")
@@ -170,6 +175,7 @@ def read_evaluation(path: Path) -> Evaluation:
             protocol=str(value["protocol"]),
             mean_iou=_fraction(value["mean_iou"]),
             class_iou=class_iou,
+            confusion=value.get("confusion"),
             **objects,
         )
     except (KeyError, TypeError, ValueError, OverflowError) as error:
@@ -205,19 +211,17 @@ def read_unfinished(folder: Path) -> list[TrainingRecord]:
 
 
 def _read_object(path: Path) -> dict[str, Any] | None:
-    lines = _read_lines(path)
-    return None if lines is None else _parse_object("\n".join(lines), str(path))
+    return read_object(path) if path.is_file() else None
 
 
 def _read_log(path: Path) -> tuple[dict[str, float], ...] | None:
-    lines = _read_lines(path)
-    if lines is None:
+    if not path.is_file():
         return None
     records = []
-    for number, line in enumerate(lines, start=1):
+    for number, logged in read_json_lines(path):
         where = f"{path}:{number}"
         record = {}
-        for name, value in _parse_object(line, where).items():
+        for name, value in logged.items():
             try:
                 record[name] = float(value)
             except (TypeError, ValueError, OverflowError) as error:
@@ -227,24 +231,3 @@ def _read_log(path: Path) -> tuple[dict[str, float], ...] | None:
                 ) from error
         records.append(record)
     return tuple(records)
-
-
-def _read_lines(path: Path) -> list[str] | None:
-    try:
-        return path.read_text(encoding="utf-8").splitlines()
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: not readable ({error}); {TRAIN_AGAIN}") from error
-
-
-def _parse_object(text: str, where: str) -> dict[str, Any]:
-    try:
-        value = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{where}: not readable JSON ({error}); {TRAIN_AGAIN}") from error
-    if not isinstance(value, dict):
-        raise ValueError(
-            f"{where}: expected a JSON object, found {str(value)[:40]!r}; {TRAIN_AGAIN}"
-        )
-    return value

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from cdsp.io.files import TABLE_FORMAT, TABLE_VERSION, read_json
+from cdsp.io.files import TABLE_FORMAT, TABLE_VERSION
+from cdsp.io.json_files import read_json
 
 RESULT_COLUMNS = {
     "pseudo_label_miou",

@@ -15,10 +15,10 @@ from cdsp.io.files import (
     QUALITY_VERSION,
     TABLE_FORMAT,
     TABLE_VERSION,
-    read_json,
-    write_json,
     write_text,
 )
+from cdsp.io.json_files import read_json, write_json
+from cdsp.io.outputs import check_outputs
 from cdsp.reporting.reported import load_reported
 from cdsp.reporting.runs import read_evaluation
 
@@ -180,6 +180,7 @@ def write_table(
             "segmentation.learning_rate"; each becomes a column.
         reported: the paper's table whose numbers follow the measured rows, in columns of their own.
     """
+    check_outputs(_files(output), inputs=[*metrics, *quality])
     protocols = {}
     for path in metrics:
         run = read_evaluation(path)
@@ -206,6 +207,12 @@ def write_table(
         (text, output),
     ):
         write_text(path, frame.to_csv(index=False, lineterminator="\n"))
+
+
+def _files(output: Path) -> list[Path]:
+    """Every file of a table whose CSV is ``output``."""
+    beside = [output.with_suffix(suffix) for suffix in (".md", ".html", ".json")]
+    return [output, *beside, output.with_name(f"{output.stem}_labels.csv")]
 
 
 def _as_text(table: pd.DataFrame) -> pd.DataFrame:

@@ -11,8 +11,9 @@ from typing import BinaryIO, NamedTuple
 import numpy as np
 
 from cdsp.annotations.annotation import Annotation
-from cdsp.io.files import IGNORE, canonical_json
+from cdsp.io.files import IGNORE
 from cdsp.io.findings import Findings
+from cdsp.io.json_files import canonical_json
 from cdsp.scribbles.strokes import ImageStrokes, image_from_json, image_to_json, rasterise
 
 _CROSSING = 0.25  # of the pixels of the smaller one: as far as that, strokes cross

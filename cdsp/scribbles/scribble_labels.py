@@ -16,7 +16,9 @@ from typing import Any
 import numpy as np
 
 from cdsp.dataset.voc_layout import Dataset
-from cdsp.io.files import IGNORE, read_json, write_json
+from cdsp.io.files import IGNORE
+from cdsp.io.json_files import read_json, write_json
+from cdsp.io.outputs import check_outputs
 from cdsp.io.store import write_store
 from cdsp.progress import progress
 from cdsp.scribbles.boxes import label_from_boxes
@@ -34,6 +36,7 @@ from cdsp.scribbles.styles import STYLES, StyleName
 CLASSES_FORMAT = "cdsp-image-classes"
 VERSION = 1
 STAGE_VERSION = 2
+FILES = ("strokes.jsonl", "labels.h5", "image_classes.json")
 
 logger = logging.getLogger(__name__)
 
@@ -112,6 +115,7 @@ def degrade_scribbles(
         ValueError: the strokes are missing or damaged, there are boxes but no data set, or the data
             set has no such image or class, or the image has another size.
     """
+    check_outputs((output / file for file in FILES), inputs=[strokes])
     header = read_header(strokes)
     source = {key: value for key, value in header.items() if key not in ("format", "version")}
     parameters: dict[str, Any] = {"scribbles": degradation.name, "version": STAGE_VERSION}

@@ -2,8 +2,9 @@
 
 An image is annotated with strokes, boxes, and tags (image-level classes). A stroke was drawn (an
 ordered polyline; a point is a stroke of one point) or painted (the pixels themselves). A stroke
-file is JSON Lines, so that a data set never has to fit in memory: a header line, then one line per
-image. The runs of a painted stroke are row, first column and number of pixels, one after the other.
+file is JSON Lines, so that a data set never has to fit in memory: a header line, one line per
+image, and a checksum of all of them. The runs of a painted stroke are row, first column and number
+of pixels, one after the other.
 
     {"format": "cdsp-strokes", "version": 3, "source": "..."}
     {"boxes": [{"bottom": 90.0, "class_id": 17, "left": 4.0, "right": 60.5, "top": 12.0}, ...],
@@ -11,12 +12,12 @@ image. The runs of a painted stroke are row, first column and number of pixels, 
         {"class_id": 17, "points": [[10.0, 20.5], [31.25, 20.5]], "width": 3.0},
         {"class_id": 15, "runs": [40, 107, 3, 41, 106, 5, 42, 107, 3]}, ...],
      "tags": [15, 17], "width": 500}
+    {"checksum": "..."}
 """
 
-import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import chain, pairwise
 from math import ceil, floor, isfinite
 from operator import index
 from pathlib import Path
@@ -24,7 +25,8 @@ from typing import Any
 
 import numpy as np
 
-from cdsp.io.files import IGNORE, atomic_path, canonical_json, check_image_id
+from cdsp.io.files import IGNORE, check_image_id
+from cdsp.io.json_files import read_json_lines, write_json_lines
 from cdsp.scribbles.painted_strokes import PaintedStroke, painted_from_json, painted_to_json
 
 _FORMAT = "cdsp-strokes"
@@ -307,13 +309,8 @@ def write_strokes(path: Path, images: Iterable[ImageStrokes], header: dict[str, 
         images: The images in the order of the file.
         header: JSON values saying where the strokes come from.
     """
-    with (
-        atomic_path(path) as temporary,
-        temporary.open("w", encoding="utf-8", newline="\n") as file,
-    ):
-        file.write(canonical_json({**header, "format": _FORMAT, "version": _VERSION}) + "\n")
-        for image in images:
-            file.write(canonical_json(image_to_json(image)) + "\n")
+    first = {**header, "format": _FORMAT, "version": _VERSION}
+    write_json_lines(path, chain([first], map(image_to_json, images)))
 
 
 def read_header(path: Path) -> dict[str, Any]:
@@ -352,29 +349,18 @@ def read_strokes(path: Path) -> Iterator[ImageStrokes]:
 
 def _read_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     """Line numbers (from 1) and JSON objects; the first is the header, stripped and checked."""
-    if not path.is_file():
-        raise ValueError(f"{path}: no such stroke file; make it first")
     number = 0
-    with path.open("rb") as file:
-        for number, line in enumerate(file, start=1):
-            if not line.endswith(b"\n"):
-                raise _damaged(path, number, "the line is cut short")
-            try:
-                record = json.loads(line)
-            except (ValueError, RecursionError) as error:
-                raise _damaged(path, number, "the line is not JSON") from error
-            if not isinstance(record, dict):
-                raise _damaged(path, number, f"expected a JSON object, found {line[:40]!r}")
-            if number == 1:
-                found = record.pop("format", None), record.pop("version", None)
-                if found != (_FORMAT, _VERSION):
-                    raise _damaged(
-                        path,
-                        number,
-                        f"expected format {_FORMAT!r}, version {_VERSION}, "
-                        f"found format {found[0]!r}, version {found[1]!r}",
-                    )
-            yield number, record
+    for number, record in read_json_lines(path):
+        if number == 1:
+            found = record.pop("format", None), record.pop("version", None)
+            if found != (_FORMAT, _VERSION):
+                raise _damaged(
+                    path,
+                    number,
+                    f"expected format {_FORMAT!r}, version {_VERSION}, "
+                    f"found format {found[0]!r}, version {found[1]!r}",
+                )
+        yield number, record
     if number == 0:
         raise _damaged(path, 1, "the file is empty")
 

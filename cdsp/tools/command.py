@@ -1,4 +1,4 @@
-"""Commands beside the stages: settings, plan, predict, export."""
+"""Commands beside the stages: settings, plan, predict, export, accept."""
 
 from __future__ import annotations
 
@@ -91,3 +91,13 @@ def export(
         )
     for image_id in progress(opened, f"exporting {opened.kind}"):
         write_label(output / f"{image_id}.png", opened[image_id])
+
+
+def accept(
+    files: Annotated[list[Path], typer.Argument(help="JSON files that you changed by hand.")],
+) -> None:
+    """Accept what you changed by hand in a .json or .jsonl file, which is refused otherwise."""
+    from cdsp.io.json_files import accept_changes
+
+    for path in files:
+        accept_changes(path)

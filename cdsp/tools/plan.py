@@ -19,7 +19,7 @@ import torch
 from cdsp.experiment.config import Config
 from cdsp.experiment.read import read_config
 from cdsp.experiment.run import Run
-from cdsp.io.files import digest
+from cdsp.io.json_files import digest
 from cdsp.reporting.runs import TrainingRecord, read_training, read_unfinished
 from cdsp.settings import nearest, settings_dict
 

@@ -7,7 +7,6 @@ rudely, and started again ends with the same weights as one that never was.
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 import time
@@ -22,7 +21,7 @@ from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 from tqdm import tqdm
 
-from cdsp.io.files import digest, write_json, write_text
+from cdsp.io.json_files import digest, write_json, write_json_lines
 from cdsp.networks.checkpoint import read_network
 from cdsp.networks.tensor_files import read_tensors, save_tensors
 from cdsp.progress import progress_options
@@ -172,8 +171,7 @@ class Trainer:
                 self.log.append(self._train_epoch(bar))
                 self.epoch += 1
                 # The log first: killed between the two, its last epoch is trained again.
-                lines = "".join(json.dumps(record, allow_nan=False) + "\n" for record in self.log)
-                write_text(files.path("log.jsonl"), lines)
+                write_json_lines(files.path("log.jsonl"), self.log)
                 save_tensors(files.state, self._state())
 
     def _train_epoch(self, bar: tqdm) -> dict[str, Any]:

@@ -14,7 +14,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from cdsp.io.files import digest
+from cdsp.io.json_files import digest
+from cdsp.io.outputs import check_outputs, move_output
 
 
 class RunFiles:
@@ -56,10 +57,8 @@ class RunFiles:
     def locked(self) -> Iterator[None]:
         """Hold the run's place: a second process that wants to train the same run is refused.
 
-        Temporary files of a process that was killed while it wrote are removed.
-
         Raises:
-            ValueError: another process holds it.
+            ValueError: another process holds it, or its files are there and are another command's.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         with (self.folder / f".{self.prefix}lock").open("w") as lock:
@@ -70,8 +69,8 @@ class RunFiles:
                     f"{self.weights}: another process is training this run; wait for it or stop it "
                     "first"
                 ) from error
-            for leftover in self.unfinished.glob(".*.tmp*"):
-                leftover.unlink()
+            names = ("settings.json", "environment.json", "log.jsonl")
+            check_outputs([*(self.folder / f"{self.prefix}{name}" for name in names), self.weights])
             yield
 
     def publish(self) -> None:
@@ -82,9 +81,9 @@ class RunFiles:
         """
         self.weights.unlink(missing_ok=True)
         for path in sorted(self.unfinished.iterdir()):
-            if path not in (self.state, self.trained):
-                path.replace(self.folder / path.name)
-        self.trained.replace(self.weights)
+            if path not in (self.state, self.trained) and not path.name.startswith(".cdsp"):
+                move_output(path, self.folder / path.name)
+        move_output(self.trained, self.weights)
         self.forget()
 
     def forget(self) -> None:

@@ -10,6 +10,7 @@ from cdsp.dataset.prepare import describe_folder, make_shapes
 from cdsp.dataset.shapes import CLASS_NAMES, draw_shape_scene
 from cdsp.dataset.voc_layout import read_dataset
 from cdsp.io.files import write_label
+from cdsp.io.outputs import LEDGER
 
 CLASSES = ("background", "cat", "dog")
 WIDTH, HEIGHT = 30, 20
@@ -19,7 +20,7 @@ def file_hashes(root):
     return {
         str(path.relative_to(root)): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in root.rglob("*")
-        if path.is_file()
+        if path.is_file() and path.name != LEDGER
     }
 
 
@@ -53,7 +54,7 @@ def folder(tmp_path):
 def test_shapes_come_in_voc_layout(tmp_path):
     dataset = make_shapes(tmp_path, "drawn", num_train=3, num_val=2, size=33, seed=5)
     ids = ["train_00000", "train_00001", "train_00002", "val_00000", "val_00001"]
-    assert sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*.*")) == sorted(
+    assert sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("[!.]*.*")) == sorted(
         [f"JPEGImages/{image_id}.jpg" for image_id in ids]
         + [f"SegmentationClassAug/{image_id}.png" for image_id in ids]
         + ["ImageSets/SegmentationAug/train.txt", "ImageSets/SegmentationAug/val.txt"]

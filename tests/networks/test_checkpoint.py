@@ -1,3 +1,6 @@
+import copy
+import re
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -5,6 +8,7 @@ import pytest
 import torch
 from network_contract import small_network, small_settings
 
+from cdsp.io.outputs import LEDGER, file_digest
 from cdsp.networks.checkpoint import (
     FORMAT,
     VERSION,
@@ -76,7 +80,12 @@ def test_equal_networks_give_equal_bytes(tmp_path, segmentor):
     write_network(paths[1], segmentor)
     write_network(paths[2], read_network(paths[0], "segmentor"))
     assert len({path.read_bytes() for path in paths}) == 1
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["again.pt", "another", "one.pt"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        LEDGER,
+        "again.pt",
+        "another",
+        "one.pt",
+    ]
 
 
 def test_another_kind_is_refused(tmp_path, segmentor):
@@ -130,10 +139,96 @@ def test_a_failed_write_leaves_the_old_network(tmp_path, segmentor):
     with pytest.raises(Exception, match="pickle"):
         save_tensors(path, {"state": torch.zeros(100), "bad": lambda: None})
     assert path.read_bytes() == before
-    assert [file.name for file in tmp_path.iterdir()] == ["network.pt"]
+    assert sorted(file.name for file in tmp_path.iterdir()) == [LEDGER, "network.pt"]
 
 
 def test_a_trained_network_is_not_taken_for_backbone_weights(tmp_path, segmentor):
     write_network(tmp_path / "network.pt", segmentor)
     with pytest.raises(ValueError, match=r"not the weights of resnet18.*keys missing"):
         segmentor.network.backbone.load_weights(str(tmp_path / "network.pt"))  # type: ignore[operator, union-attr]
+
+
+def test_one_flipped_bit_of_a_tensor_is_refused(tmp_path, segmentor):
+    path = tmp_path / "network.pt"
+    write_network(path, segmentor)
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 0x40
+    path.write_bytes(data)
+    with pytest.raises(ValueError, match=r"network\.pt: damaged: .* is not what its checksum says"):
+        read_network(path, "segmentor")
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_network_of_numbers_that_are_not_finite_is_refused(tmp_path, segmentor, value):
+    path = tmp_path / "network.pt"
+    broken = copy.deepcopy(segmentor)
+    name, parameter = next(broken.network.named_parameters())
+    with torch.no_grad():
+        parameter.view(-1)[3] = value
+    write_network(path, broken)
+    with pytest.raises(ValueError, match=rf"network\.pt: {re.escape(name)} has 1 values that are"):
+        read_network(path, "segmentor")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"arguments": {"num_classes": 2**62}},
+        {"arguments": {"network": 1}},
+        {"arguments": {"network": {"backbone": ["resnet18"]}}},
+        {"arguments": {"network": {"head_options": {"channels": 10**9}}}},
+        {"classes": 3},
+        {"colours": {"dog": [1, 2, 3]}},
+        {"colours": 7},
+        {"state": {}},
+        {"state": None},
+        {"state": {"a": 1}},
+        {"name": 3},
+    ],
+)
+def test_a_file_that_lies_is_refused_before_memory_is_taken(tmp_path, segmentor, changes):
+    path = tmp_path / "network.pt"
+    write_network(path, segmentor)
+    value = read_tensors(path)
+    for key, change in changes.items():
+        value[key] = value[key] | change if key == "arguments" else change
+    save_tensors(path, value)
+    with pytest.raises(ValueError, match=r"network\.pt: "):
+        read_network(path, "segmentor")
+
+
+def test_a_tensor_that_its_file_does_not_hold_is_refused(tmp_path):
+    path = tmp_path / "a.pt"
+    save_tensors(path, {"large": [torch.zeros(1).expand(10**12)]})
+    with pytest.raises(ValueError, match=r"a\.pt: large\[0\] of shape \(1000000000000,\)"):
+        read_tensors(path)
+
+
+def test_a_compressed_file_is_refused(tmp_path):
+    save_tensors(tmp_path / "a.pt", {"a": torch.zeros(100)})
+    with (
+        zipfile.ZipFile(tmp_path / "a.pt") as archive,
+        zipfile.ZipFile(tmp_path / "b.pt", "w", zipfile.ZIP_DEFLATED) as other,
+    ):
+        for name in archive.namelist():
+            other.writestr(name, archive.read(name))
+    with pytest.raises(ValueError, match=r"b\.pt: not a file of PyTorch: it is compressed"):
+        read_tensors(tmp_path / "b.pt")
+
+
+def test_old_files_are_read_with_a_warning_or_by_the_hash_in_their_name(tmp_path, caplog):
+    state = {"a": torch.arange(1000.0)}
+    old = tmp_path / "old.pth"
+    torch.save(state, old, _use_new_zipfile_serialization=False)
+    assert torch.equal(read_tensors(old)["a"], state["a"])
+    assert "without checksums" in caplog.text
+    caplog.clear()
+    named = tmp_path / f"resnet18-{file_digest(old)[:8]}.pth"
+    named.write_bytes(old.read_bytes())
+    assert torch.equal(read_tensors(named)["a"], state["a"])
+    assert not caplog.text
+    data = bytearray(old.read_bytes())
+    data[-100] ^= 1
+    named.write_bytes(data)
+    with pytest.raises(ValueError, match=r"\.pth: damaged: its SHA-256 does not begin with"):
+        read_tensors(named)

@@ -4,7 +4,8 @@ import json
 import numpy as np
 import pytest
 
-from cdsp.io.files import QUALITY_FORMAT, QUALITY_VERSION, read_json
+from cdsp.io.files import QUALITY_FORMAT, QUALITY_VERSION
+from cdsp.io.json_files import read_json
 from cdsp.io.store import LabelStore, write_store
 from cdsp.pseudo_labels.quality import measure_pseudo_labels
 from cdsp.reporting.tables import LABEL_COLUMNS, make_labels_table

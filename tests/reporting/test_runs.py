@@ -1,4 +1,3 @@
-import json
 import math
 import subprocess
 import sys
@@ -7,6 +6,8 @@ import numpy as np
 import pytest
 from run_files import metrics_content
 
+from cdsp.io.json_files import write_json, write_json_lines
+from cdsp.io.outputs import file_digest
 from cdsp.reporting.runs import read_evaluation, read_training
 
 
@@ -16,7 +17,7 @@ def write(tmp_path):
 
     def write(**changes):
         path = tmp_path / "metrics.json"
-        path.write_text(json.dumps(metrics_content(**changes)))
+        write_json(path, metrics_content(**changes))
         return path
 
     return write
@@ -57,6 +58,11 @@ def test_the_confusion_matrix_lies_beside_the_metrics(write):
         run.read_confusion()
     np.save(run.confusion_path, np.array([[3, 1], [0, 5]]))
     assert run.read_confusion().tolist() == [[3, 1], [0, 5]]
+    run = read_evaluation(write(confusion=file_digest(run.confusion_path)))
+    assert run.read_confusion().tolist() == [[3, 1], [0, 5]]
+    np.save(run.confusion_path, np.array([[3, 1], [0, 6]]))
+    with pytest.raises(ValueError, match=r"confusion\.npy: damaged, or of another evaluation"):
+        run.read_confusion()
 
 
 def test_a_training_is_read_as_far_as_it_is_there(tmp_path):
@@ -69,7 +75,7 @@ def test_a_training_is_read_as_far_as_it_is_there(tmp_path):
         "log.jsonl",
     ]
     assert record.seconds is None
-    (tmp_path / "log.jsonl").write_text('{"epoch": 1, "seconds": 2.5}\n')
+    write_json_lines(tmp_path / "log.jsonl", [{"epoch": 1, "seconds": 2.5}])
     record = read_training(tmp_path)
     assert record.log == ({"epoch": 1.0, "seconds": 2.5},)
     assert record.seconds == (2.5,)

@@ -17,6 +17,8 @@ from matplotlib.patches import Rectangle
 from matplotlib.text import Annotation, Text
 from PIL import Image
 
+from cdsp.io.files import write_text
+from cdsp.io.outputs import LEDGER
 from cdsp.pictures.style import (
     add_legend,
     bar_style,
@@ -456,7 +458,11 @@ def test_figures_are_saved_as_png_and_svg_byte_for_byte_the_same(draw, tmp_path)
     figure = draw(table)
     save_figure(figure, tmp_path / "new" / "one.png")
     save_figure(draw(table), tmp_path / "two.png")
-    assert sorted(path.name for path in (tmp_path / "new").iterdir()) == ["one.png", "one.svg"]
+    assert sorted(path.name for path in (tmp_path / "new").iterdir()) == [
+        LEDGER,
+        "one.png",
+        "one.svg",
+    ]
     for suffix in ("png", "svg"):
         one = (tmp_path / "new" / f"one.{suffix}").read_bytes()
         assert one == (tmp_path / f"two.{suffix}").read_bytes()
@@ -497,7 +503,7 @@ def test_what_cannot_be_saved_leaves_what_was_there(tmp_path, monkeypatch):
         save_figure(figure, tmp_path / "figure.pdf")
     assert not list(tmp_path.iterdir())
     for name in ("figure.png", "figure.svg"):
-        (tmp_path / name).write_text("old")
+        write_text(tmp_path / name, "old")
 
     def fail(self, path, **_):
         path.write_text("half")
@@ -506,7 +512,8 @@ def test_what_cannot_be_saved_leaves_what_was_there(tmp_path, monkeypatch):
     monkeypatch.setattr(Figure, "savefig", fail)
     with pytest.raises(OSError, match="disk full"):
         save_figure(figure, tmp_path / "figure.png")
-    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {
+    found = {path.name: path.read_text() for path in tmp_path.iterdir() if path.name != LEDGER}
+    assert found == {
         "figure.png": "old",
         "figure.svg": "old",
     }

@@ -7,6 +7,7 @@ import statistics
 import pytest
 from run_files import NAME, metrics_content
 
+from cdsp.io.json_files import accept_changes, write_json_lines
 from cdsp.reporting.tables import COLUMNS, LABEL_COLUMNS, make_table, write_table
 
 
@@ -28,6 +29,7 @@ def metrics(tmp_path):
             training={"terms": terms or {"scribble": {"weight": 1.0}}, "settings": settings or {}},
         )
         path.write_text(json.dumps(content))
+        accept_changes(path)
         paths.append(path)
         return path
 
@@ -77,7 +79,7 @@ def test_damaged_metrics_are_named(metrics, tmp_path):
     for text, message in (
         (content[:100], "not a readable JSON file"),
         ("", "not a readable JSON file"),
-        ("[]", "expected format 'cdsp-metrics' version 2"),
+        ("[]", "expected a JSON object"),
         (content.replace('"version": 2', '"version": 7'), "expected format 'cdsp-metrics'"),
     ):
         bad.write_text(text)
@@ -124,6 +126,7 @@ def write_quality(path, **changes):
         "class_held_out_accuracy": {"background": 0.9, "cat": 0.212, "dog": None},
     }
     path.write_text(json.dumps({**content, **changes}))
+    accept_changes(path)
     return path
 
 
@@ -196,6 +199,7 @@ def test_pseudo_labels_are_averaged_over_the_classes_of_the_protocol(metrics, tm
     content = json.loads(path.read_text())
     content["protocol_settings"]["classes"] = ["cat", "background"]
     path.write_text(json.dumps(content))
+    accept_changes(path)
     quality = write_quality(
         tmp_path / "quality.json",
         class_iou={"background": 0.9, "cat": 0.4, "dog": 0.1},
@@ -251,8 +255,8 @@ def test_varied_options_are_columns_and_variants_rows(metrics, tmp_path):
 def test_the_last_feature_variance_of_each_run_is_averaged(metrics, tmp_path):
     runs = [metrics(0.5, seed) for seed in (0, 1)]
     for run, values in zip(runs, ((3.0, 1.5), (9.0, 0.0005)), strict=True):
-        lines = (json.dumps({"epoch": 1, "feature_variance": value}) for value in values)
-        (run.parent / "log.jsonl").write_text("\n".join(lines) + "\n")
+        records = [{"epoch": 1, "feature_variance": value} for value in values]
+        write_json_lines(run.parent / "log.jsonl", records)
     write_table(runs, tmp_path / "table.csv")
     with (tmp_path / "table.csv").open(newline="") as file:
         (row,) = csv.DictReader(file)

@@ -1,5 +1,3 @@
-import json
-
 import cv2
 import numpy as np
 import pytest
@@ -9,6 +7,7 @@ from hypothesis.extra import numpy as hnp
 from scipy.ndimage import label as connected
 from skimage.draw import circle_perimeter, line
 
+from cdsp.io.json_files import write_json_lines
 from cdsp.scribbles.degrade import Degradation, degrade
 from cdsp.scribbles.painted_strokes import PaintedStroke, painted_regions, shrink_painted
 from cdsp.scribbles.strokes import ImageStrokes, Stroke, rasterise, read_strokes, write_strokes
@@ -137,7 +136,7 @@ def test_damaged_runs_are_refused_before_memory_is_taken(tmp_path, runs, message
     image = {"boxes": [], "height": 4, "image_id": "a", "tags": [], "width": 7}
     image["strokes"] = [{"class_id": 1, "runs": runs}]
     header = {"format": "cdsp-strokes", "version": 3}
-    path.write_text(json.dumps(header) + "\n" + json.dumps(image) + "\n")
+    write_json_lines(path, [header, image])
     if message is None:
         assert len(list(read_strokes(path))) == 1
         return

@@ -1,3 +1,4 @@
+import hashlib
 import json
 import tracemalloc
 from math import hypot
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 from skimage.draw import line as skimage_line
 
 import cdsp.scribbles.strokes
+from cdsp.io.outputs import LEDGER
 from cdsp.scribbles.strokes import (
     WIDEST,
     Box,
@@ -297,14 +299,13 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
     with pytest.raises(RuntimeError, match="no more images"):
         write_strokes(path, broken(), {})
     assert path.read_bytes() == before
-    assert list(tmp_path.iterdir()) == [path]
+    assert sorted(tmp_path.iterdir()) == [tmp_path / LEDGER, path]
 
 
 def test_reading_is_lazy(tmp_path):
     path = tmp_path / "strokes.jsonl"
     write_strokes(path, some_images(), {})
-    with path.open("a") as file:
-        file.write("broken\n")
+    path.write_bytes(sealed(path.read_bytes() + b"broken\n"))
     images = read_strokes(path)
     assert next(images).image_id == "2007_000175"
 
@@ -312,6 +313,12 @@ def test_reading_is_lazy(tmp_path):
 HEADER = '{"format":"cdsp-strokes","version":3}\n'
 IMAGE = '{"boxes":[],"height":2,"image_id":"a","strokes":[],"tags":[],"width":2}\n'
 BOX = '[{"bottom":2,"class_id":1,"left":1,"right":2,"top":1}]'
+
+
+def sealed(content):
+    """The lines of a file of JSON lines with the checksum that goes with them."""
+    checksum = hashlib.sha256(content).hexdigest()[:16]
+    return content + f'{{"checksum":"{checksum}"}}\n'.encode()
 
 
 def with_strokes(strokes):
@@ -331,13 +338,13 @@ def with_tags(tags):
     [
         (b"", "line 1: the file is empty"),
         (b"\x89PNG\r\n\x1a\n", "line 1: the line is not JSON"),
-        (HEADER[:-5], "line 1: the line is cut short"),
+        (HEADER[:-5], "line 1: the line is not JSON"),
         ("[1]\n", "line 1: expected a JSON object"),
         (HEADER.replace("cdsp-strokes", "else"), "line 1: expected format .* found format 'else'"),
         (HEADER.replace("3", "2"), "line 1: expected format .*, version 3, found .* version 2"),
         (IMAGE, "line 1: expected format"),
-        (HEADER + IMAGE + IMAGE[:-1], "line 3: the line is cut short"),
-        (HEADER + IMAGE + IMAGE[:20], "line 3: the line is cut short"),
+        (HEADER + IMAGE + IMAGE[:-1], "line 3: the line is not JSON"),
+        (HEADER + IMAGE + IMAGE[:20], "line 3: the line is not JSON"),
         (HEADER + IMAGE[:20] + "\n", "line 2: the line is not JSON"),
         (HEADER + "\n" + IMAGE, "line 2: the line is not JSON"),
         (HEADER + "3\n", "line 2: expected a JSON object"),
@@ -378,17 +385,17 @@ def with_tags(tags):
 )
 def test_broken_files_are_refused_with_file_and_line(tmp_path, content, message):
     path = tmp_path / "broken.jsonl"
-    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    path.write_bytes(sealed(content if isinstance(content, bytes) else content.encode()))
     with pytest.raises(ValueError, match=message) as error:
         list(read_strokes(path))
     assert str(path) in str(error.value)
-    assert "make this stroke file again" in str(error.value)
+    assert "again" in str(error.value)
 
 
 def test_missing_files_and_headers_of_other_files(tmp_path):
-    with pytest.raises(ValueError, match=r"nowhere\.jsonl: no such stroke file"):
+    with pytest.raises(ValueError, match=r"nowhere\.jsonl: no such file"):
         read_header(tmp_path / "nowhere.jsonl")
     other = tmp_path / "other.jsonl"
-    other.write_text(IMAGE)
+    other.write_bytes(sealed(IMAGE.encode()))
     with pytest.raises(ValueError, match="line 1: expected format"):
         read_header(other)

@@ -1,4 +1,3 @@
-import json
 import logging
 import math
 import multiprocessing
@@ -17,6 +16,7 @@ import torch
 from tiny_network import TINY_NETWORK, WITHOUT_POOLING
 
 from cdsp.io.files import IGNORE
+from cdsp.io.json_files import read_json_lines, read_object
 from cdsp.networks import tensor_files
 from cdsp.networks.checkpoint import read_network
 from cdsp.networks.settings import NetworkSettings
@@ -30,7 +30,14 @@ from cdsp.training.loop import Trainer
 from cdsp.training.optimizer import cosine_after_warmup
 from cdsp.training.run_files import RunFiles
 
-FINISHED = {".lock", "environment.json", "log.jsonl", "settings.json", "weights.pt"}
+FINISHED = {
+    ".cdsp-outputs",
+    ".lock",
+    "environment.json",
+    "log.jsonl",
+    "settings.json",
+    "weights.pt",
+}
 
 
 def make_trainer(
@@ -54,7 +61,7 @@ def make_trainer(
 
 
 def read_log(folder: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+    return [record for _, record in read_json_lines(folder / "log.jsonl")]
 
 
 def parameters(trainer: Trainer) -> torch.Tensor:
@@ -107,13 +114,13 @@ def one_step(tiny_settings):
 
 def test_a_finished_run_leaves_its_record_and_no_state(finished, tiny_training, tiny_settings):
     assert {path.name for path in finished.iterdir()} == FINISHED
-    settings = json.loads((finished / "settings.json").read_text())
+    settings = read_object(finished / "settings.json")
     assert settings["settings"]["learning_rate"] == tiny_settings.learning_rate
     assert settings["terms"]["pseudo_label_distance"] == {"weight": 0.125, "exponent": 7.0}
     assert settings["dataset"] == tiny_training.dataset.digest
     assert len(set(settings["stores"].values())) == 4
     assert settings["seed"] == 0
-    environment = json.loads((finished / "environment.json").read_text())
+    environment = read_object(finished / "environment.json")
     assert environment["torch"] == torch.__version__
     assert environment["device"] == "cpu"
 
@@ -122,7 +129,7 @@ def test_the_weights_know_what_they_are(finished, tiny_training, tiny_settings):
     stored = read_network(finished / "weights.pt", "segmentor")
     assert stored.classes == tiny_training.dataset.classes
     assert stored.name == {"method": "tiny", "seed": 0}
-    assert stored.settings == json.loads((finished / "settings.json").read_text())
+    assert stored.settings == read_object(finished / "settings.json")
     output = stored.network(torch.zeros(1, 3, 33, 33))
     assert output.logits.shape == (1, 3, 33, 33)
     assert output.backbone.shape == (1, 1280, 3, 3)
@@ -175,7 +182,7 @@ def test_a_finished_run_stays_whole_until_another_has_replaced_it(
     assert {path: path.read_bytes() for path in before} == before
     (unfinished,) = folder.glob("unfinished-*")
     assert [record["epoch"] for record in read_log(unfinished)] == [1]
-    assert json.loads((unfinished / "settings.json").read_text())["settings"]["epochs"] == 2
+    assert read_object(unfinished / "settings.json")["settings"]["epochs"] == 2
 
     # The replacing is stopped after each file: weights stand beside their own log, or not at all.
     original = Path.replace
@@ -200,7 +207,7 @@ def test_a_finished_run_stays_whole_until_another_has_replaced_it(
                 assert not (folder / "weights.pt").exists()
     assert {path.name for path in folder.iterdir()} == FINISHED
     stored = read_network(folder / "weights.pt", "segmentor")
-    assert stored.settings == json.loads((folder / "settings.json").read_text())
+    assert stored.settings == read_object(folder / "settings.json")
     assert len(read_log(folder)) == 2
 
 

@@ -1,4 +1,3 @@
-import json
 from pathlib import Path
 
 import pytest
@@ -8,6 +7,7 @@ from typer.testing import CliRunner
 
 from cdsp import cli
 from cdsp.experiment.read import read_config
+from cdsp.io.json_files import write_json, write_json_lines
 from cdsp.settings import settings_dict
 from cdsp.tools import plan as cost
 from cdsp.tools.plan import default_jobs, describe_cost, hours_at_a_time
@@ -84,10 +84,10 @@ def write_run(
         "settings": {**settings_dict(config.segmentation), **settings},
         "terms": {name: settings_dict(term) for name, term in config.method(method).terms.items()},
     }
-    (folder / "settings.json").write_text(json.dumps(training))
-    (folder / "environment.json").write_text(json.dumps(environment))
-    lines = [json.dumps({"epoch": index + 1, "seconds": s}) for index, s in enumerate(seconds)]
-    (folder / "log.jsonl").write_text("".join(line + "\n" for line in lines))
+    write_json(folder / "settings.json", training)
+    write_json(folder / "environment.json", environment)
+    records = [{"epoch": index + 1, "seconds": s} for index, s in enumerate(seconds)]
+    write_json_lines(folder / "log.jsonl", records)
     if finished:
         (folder / "weights.pt").write_text("weights")
     return folder
@@ -327,14 +327,14 @@ def test_a_damaged_run_is_named():
     write_config(main={})
     folder = write_run("truth", seconds=[36])
     (folder / "log.jsonl").write_text("{")
-    with pytest.raises(ValueError, match=r"seed-0/log\.jsonl:1: not readable JSON"):
+    with pytest.raises(ValueError, match=r"seed-0/log\.jsonl: damaged"):
         describe()
 
 
 def test_a_run_of_unknown_make_tells_nothing():
     write_config(main={})
     folder = write_run("labels", seconds=[36])
-    (folder / "settings.json").write_text('{"settings": [], "name": 5}')
+    write_json(folder / "settings.json", {"settings": [], "name": 5})
     assert table(describe())["main"][-1] == "?"
     (folder / "settings.json").unlink()
     assert table(describe())["main"][-1] == "?"

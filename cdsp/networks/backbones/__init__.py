@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from cdsp.networks.settings import BACKBONES, BackboneName, backbone_class
-from cdsp.networks.tensor_files import describe_mismatch, read_tensors
+from cdsp.networks.tensor_files import describe_mismatch, read_tensors, require_finite
 from cdsp.settings import nearest
 from cdsp.training.augmentation import IMAGENET_MEAN, IMAGENET_STD
 
@@ -183,6 +183,7 @@ class Backbone(nn.Module):
         problems = describe_mismatch(self.state_dict(), given)
         if problems:
             raise ValueError(f"{source}: not the weights of {self.name}: {problems}")
+        require_finite(given, source)
         self.load_state_dict(given)
 
 

@@ -11,7 +11,8 @@ import torch
 from cdsp.dataset.voc_layout import SPLITS, Dataset, choose_images
 from cdsp.evaluation.settings import EvaluationSettings
 from cdsp.experiment.variants import method_title
-from cdsp.io.files import IGNORE, atomic_path
+from cdsp.io.files import IGNORE
+from cdsp.io.outputs import atomic_path
 from cdsp.io.store import LabelStore
 from cdsp.networks.checkpoint import read_network
 from cdsp.networks.predictor import predict_probabilities

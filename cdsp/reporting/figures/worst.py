@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from cdsp.dataset.voc_layout import Dataset
-from cdsp.io.files import IGNORE, atomic_path
+from cdsp.io.files import IGNORE
+from cdsp.io.outputs import atomic_path
 from cdsp.io.store import LabelStore
 from cdsp.metrics import confusion_matrix, scores
 from cdsp.pictures.overlay import overlay, overlay_scribbles

@@ -13,7 +13,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from cdsp.dataset.voc_layout import Dataset
-from cdsp.io.files import IGNORE, atomic_path
+from cdsp.io.files import IGNORE
+from cdsp.io.outputs import atomic_path
 from cdsp.pictures.overlay import overlay, overlay_scribbles
 from cdsp.pictures.style import add_legend, style
 from cdsp.scribbles.strokes import Box, ImageStrokes, rasterise
