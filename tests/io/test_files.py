@@ -314,7 +314,11 @@ def test_json_files_come_back_and_others_are_refused(tmp_path):
 
 
 JSON_VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(),
     lambda inner: st.lists(inner, max_size=40) | st.dictionaries(st.text(), inner),
     max_leaves=60,
 )

@@ -1,5 +1,4 @@
 import dataclasses
-import json
 import multiprocessing
 import os
 import signal
@@ -12,6 +11,8 @@ import torch
 from torch import nn
 
 from cdsp.io.files import IGNORE
+from cdsp.io.json_files import read_json_lines
+from cdsp.io.outputs import LEDGER
 from cdsp.io.store import LabelStore
 from cdsp.networks.checkpoint import read_network
 from cdsp.networks.classifier import Classifier
@@ -164,7 +165,7 @@ def test_average_precision_against_torchmetrics(seed):
 # --- stopped and started again ------------------------------------------------------------------
 
 RUN = {f"classifier.{name}" for name in ("json", "log.jsonl", "settings.json", "environment.json")}
-RUN |= {"classifier.pt", ".classifier.lock"}
+RUN |= {"classifier.pt", ".classifier.lock", LEDGER}
 
 
 def test_a_run_leaves_its_record_beside_its_file(train, tmp_path):
@@ -173,7 +174,7 @@ def test_a_run_leaves_its_record_beside_its_file(train, tmp_path):
     train(epochs=2)
     others = {"cams.h5", ".cams.h5.abc.tmp.h5"}
     assert {path.name for path in tmp_path.iterdir()} == RUN | others
-    log = [json.loads(line) for line in (tmp_path / "classifier.log.jsonl").open()]
+    log = [record for _, record in read_json_lines(tmp_path / "classifier.log.jsonl")]
     assert [record["epoch"] for record in log] == [1, 2]
     assert all(record["loss"] == record["classes"] > 0 for record in log)
     assert log[0]["learning_rate"] == pytest.approx(0.02 * (3 / 4) ** 0.9)

@@ -132,7 +132,7 @@ def test_the_weights_know_what_they_are(finished, tiny_training, tiny_settings):
     assert stored.settings == read_object(finished / "settings.json")
     output = stored.network(torch.zeros(1, 3, 33, 33))
     assert output.logits.shape == (1, 3, 33, 33)
-    assert output.backbone.shape == (1, 1280, 3, 3)
+    assert output.features["backbone"].shape == (1, 1280, 3, 3)
 
 
 def test_the_log_has_one_line_per_epoch_with_every_term(finished, all_terms, tiny_settings):
@@ -308,9 +308,9 @@ MOMENTS: dict[str, tuple[Any, str, int, Callable[..., Any]]] = {
     "in the second epoch": (Trainer, "_step", 4, die),
     "while the first state is written": (tensor_files.torch, "save", 1, half_a_file),
     "while the second state is written": (tensor_files.torch, "save", 2, half_a_file),
-    "between an epoch and its log": (loop, "write_text", 2, die),
+    "between an epoch and its log": (loop, "write_json_lines", 2, die),
     "between the last log and the last state": (loop, "save_tensors", 3, die),
-    "between the last epoch and its log": (loop, "write_text", 3, die),
+    "between the last epoch and its log": (loop, "write_json_lines", 3, die),
     "while the weights are written": (tensor_files.torch, "save", 4, half_a_file),
     "before the files are published": (
         train,
@@ -412,7 +412,7 @@ def test_a_damaged_state_is_named(tmp_path, monkeypatch, tiny_training, tiny_set
     content = state.read_bytes()
     for damaged in (b"", content[:1000], content[:-1000]):
         state.write_bytes(damaged)
-        with pytest.raises(ValueError, match=rf"{state.name}: not a readable file"):
+        with pytest.raises(ValueError, match=rf"{state.name}: no weights of cdsp or PyTorch"):
             make_trainer(data, all_terms, tiny_settings).run(tmp_path / "weights.pt")
         assert state.read_bytes() == damaged
 
