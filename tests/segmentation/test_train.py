@@ -412,7 +412,7 @@ def test_a_damaged_state_is_named(tmp_path, monkeypatch, tiny_training, tiny_set
     content = state.read_bytes()
     for damaged in (b"", content[:1000], content[:-1000]):
         state.write_bytes(damaged)
-        with pytest.raises(ValueError, match=rf"{state.name}: not a readable file"):
+        with pytest.raises(ValueError, match=rf"{state.name}: no weights of cdsp"):
             make_trainer(data, all_terms, tiny_settings).run(tmp_path / "weights.pt")
         assert state.read_bytes() == damaged
 
