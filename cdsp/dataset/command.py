@@ -44,6 +44,7 @@ def dataset_folder(
         output,
         parsed.colours,
         void_regions=parsed.void_regions,
+        working_size=parsed.working_size,
     )
 
 

@@ -279,6 +279,7 @@ def _save(
     with part.open("ab" if start else "wb") as file, bar:
         if start == 0:
             origin = {"address": address, "validator": _validator(response)}
+            _origin_path(part).unlink(missing_ok=True)  # a damaged one is no loss
             write_text(_origin_path(part), json.dumps(origin))
         for chunk in itertools.chain([first], chunks):
             size += len(chunk)

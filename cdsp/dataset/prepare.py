@@ -137,6 +137,7 @@ def describe_folder(
     colours: Mapping[str, tuple[int, int, int]] | None = None,
     *,
     void_regions: bool = False,
+    working_size: int = 0,
 ) -> Dataset:
     """Verify a folder in VOC layout and write its `dataset.json`.
 
@@ -149,6 +150,7 @@ def describe_folder(
         output: the `dataset.json` to write.
         colours: class → (red, green, blue), where it is not VOC's.
         void_regions: whether 255 fills whole regions of masks on purpose.
+        working_size: longer side at which the stages see the photographs, pixels; 0 = as they are.
 
     Raises:
         ValueError: listing every problem found: missing, broken or wrongly sized files, label
@@ -170,6 +172,7 @@ def describe_folder(
         "splits": found.splits,
         "images": {image_id: list(entry) for image_id, entry in found.images.items()},
         "train_masks": found.train_masks,
+        "working_size": working_size,
         "files": {file: file_digest(root / file) for file in used_files(found)},
     }
     # Masks that are called otherwise than their image: in capitals, or by a Mac.

@@ -30,6 +30,12 @@ class FolderSettings:
     colours: dict[str, tuple[int, int, int]] = setting(
         {}, "class → red, green, blue, where VOC's colours are not wanted", minimum=0, maximum=255
     )
+    working_size: int = setting(
+        0,
+        "longer side that every photograph is brought to before any stage sees it, pixels; all "
+        "sizes and scales of the other stages refer to it; 0 = as they are",
+        minimum=0,
+    )
     void_regions: bool = setting(
         False, "255 fills whole regions of masks on purpose, though a class is in none of them"
     )

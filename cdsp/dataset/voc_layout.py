@@ -9,6 +9,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 
 from cdsp.io.content import check_unchanged
@@ -45,6 +46,7 @@ class Dataset:
         train_masks: whether the training images have masks; the validation images always have.
         digest: of names and contents of all that it uses; tells it apart from another version of
             itself, and not from a copy elsewhere.
+        working_size: longer side at which images and masks are seen, pixels; 0 = as they are.
         masks: image id → file below root, of masks that are called otherwise than their image.
         files: file below root → digest of its content; None for a folder that was only looked at.
     """
@@ -58,6 +60,7 @@ class Dataset:
     train_masks: bool
     digest: str
     masks: dict[str, str] = field(default_factory=dict)
+    working_size: int = 0
     files: dict[str, str] | None = None
 
     @property
@@ -102,21 +105,30 @@ class Dataset:
         )
         return replace(self, splits={**self.splits, "train": kept})
 
+    @property
+    def as_photographed(self) -> Dataset:
+        """The same data set, its photographs and masks as they are: without a working size."""
+        return replace(self, working_size=0)
+
     def image(self, image_id: str) -> np.ndarray:
-        """A photograph, (H, W, 3) uint8 RGB.
+        """A photograph at the working size, (H, W, 3) uint8 RGB.
 
         Raises:
             ValueError: it is unreadable, or was changed since the data set was described.
         """
-        return read_image(self._unchanged(self.images[image_id][0]))
+        photograph = read_image(self._unchanged(self.images[image_id][0]))
+        smaller = self.size(image_id) < self.images[image_id][1:]
+        return self._resized(photograph, cv2.INTER_AREA if smaller else cv2.INTER_LINEAR)
 
     def mask(self, image_id: str) -> np.ndarray:
-        """A true mask, (H, W) uint8.
+        """A true mask at the working size, (H, W) uint8.
 
         Raises:
             ValueError: it is unreadable, or was changed since the data set was described.
         """
-        return read_label(self._unchanged(self._mask_file(image_id)))
+        return self._resized(
+            read_label(self._unchanged(self._mask_file(image_id))), cv2.INTER_NEAREST_EXACT
+        )
 
     def mask_path(self, image_id: str) -> Path:
         """The file of a mask."""
@@ -133,8 +145,21 @@ class Dataset:
         return self.root / file
 
     def size(self, image_id: str) -> tuple[int, int]:
-        """(height, width) of an image."""
-        return self.images[image_id][1:]
+        """(height, width) of an image at the working size."""
+        return at_working_size(self.images[image_id][1:], self.working_size)
+
+    def _resized(self, pixels: np.ndarray, interpolation: int) -> np.ndarray:
+        height, width = at_working_size(pixels.shape[:2], self.working_size)
+        if pixels.shape[:2] == (height, width):
+            return pixels
+        return cv2.resize(pixels, (width, height), interpolation=interpolation)
+
+
+def at_working_size(size: tuple[int, ...], working_size: int) -> tuple[int, int]:
+    """(height, width) after the longer side has become ``working_size``; 0 = as it is."""
+    factor = working_size / max(size) if working_size else 1.0
+    height, width = (max(1, round(side * factor)) for side in size)
+    return height, width
 
 
 def default_mask(image_id: str) -> str:
@@ -172,6 +197,7 @@ def read_dataset(path: Path) -> Dataset:
             train_masks=bool(value["train_masks"]),
             digest=str(value["digest"]),
             masks=dict(value["masks"]),
+            working_size=int(value["working_size"]),
             files=dict(value["files"]),
         )
         _check_entries(dataset)

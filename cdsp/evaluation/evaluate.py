@@ -70,6 +70,7 @@ def evaluate(
             "have masks in ImageSets/SegmentationAug/val.txt, or train without evaluation "
             "(snakemake networks)"
         )
+    photographs = dataset.as_photographed
     ids = dataset.splits["val"]
     pictures = [] if predictions is None else [predictions / f"{name}.png" for name in ids]
     masks = [dataset.mask_path(name) for name in ids]
@@ -81,9 +82,12 @@ def evaluate(
     num_classes = len(dataset.classes)
     confusion = np.zeros((num_classes, num_classes), np.int64)
     for image_id in progress(ids, "evaluating"):
-        probability = predict_probabilities(network, dataset.image(image_id), settings, device)
+        image = photographs.image(image_id)
+        probability = predict_probabilities(
+            network, image, settings, device, working_size=checkpoint.working_size
+        )
         prediction = probability.argmax(dim=0).to(torch.uint8).cpu().numpy()
-        confusion += confusion_matrix(dataset.mask(image_id), prediction, num_classes)
+        confusion += confusion_matrix(photographs.mask(image_id), prediction, num_classes)
         if predictions is not None:
             write_label(predictions / f"{image_id}.png", prediction, dataset.palette)
     if not confusion.any():
@@ -162,7 +166,9 @@ def predict(
     write_text(output / "classes.txt", lines)
     for path in progress(images, "predicting"):
         image = read_image(path)
-        probability = predict_probabilities(network, image, settings, device)
+        probability = predict_probabilities(
+            network, image, settings, device, working_size=checkpoint.working_size
+        )
         prediction = probability.argmax(dim=0).to(torch.uint8).cpu().numpy()
         write_label(output / f"{path.stem}.png", prediction, palette)
         write_picture(output / f"{path.stem}_overlay.jpg", overlay(image, prediction, palette))

@@ -38,6 +38,8 @@ class NetworkCheckpoint:
         name: what the network is: its method, data set, seed and whatever else tells it apart.
         settings: the settings that trained it, JSON-able like the arguments and the name.
         network: the network itself, on the CPU, in evaluation mode.
+        working_size: longer side of the photographs that it was trained on, pixels; 0 = as they
+            were. Predictions are made at it.
     """
 
     kind: str
@@ -47,6 +49,7 @@ class NetworkCheckpoint:
     name: dict[str, Any]
     settings: dict[str, Any]
     network: nn.Module
+    working_size: int = 0
 
     def require_classes(self, classes: tuple[str, ...], path: Path) -> None:
         """Check that the network, read from ``path``, knows a data set's classes.
@@ -75,6 +78,7 @@ def write_network(path: Path, checkpoint: NetworkCheckpoint) -> None:
         "colours": checkpoint.colours,
         "name": checkpoint.name,
         "settings": checkpoint.settings,
+        "working_size": checkpoint.working_size,
     }
     value = {
         "format": FORMAT,

@@ -27,6 +27,8 @@ def predict_probabilities(
     image: np.ndarray,
     settings: EvaluationSettings,
     device: torch.device,
+    *,
+    working_size: int = 0,
 ) -> Tensor:
     """Class probabilities of an image, averaged over windows and then over scales.
 
@@ -36,12 +38,14 @@ def predict_probabilities(
         image: (H, W, 3) uint8 RGB.
         settings: the protocol.
         device: where to compute.
+        working_size: longer side of the image at scale 1, where the protocol names none, pixels;
+            0 = as it is.
 
     Returns:
         (K, H, W) float32 on ``device``, sums to 1 over K.
     """
     height, width = image.shape[:2]
-    long_side = settings.long_side or max(height, width)
+    long_side = settings.long_side or working_size or max(height, width)
     total: Tensor | None = None
     for scale in settings.scales:
         factor = long_side * scale / max(height, width)

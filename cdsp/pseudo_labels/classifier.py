@@ -58,12 +58,11 @@ class ClassifierCrops(TorchDataset):
         """
         epoch, index = item
         image = self.dataset.image(self.ids[index])
-        low, high = (side / max(image.shape[:2]) for side in self.settings.long_side)
         draw = draw_augmentation(
             np.random.default_rng([self.settings.seed, epoch, index]),
             *image.shape[:2],
             crop_size=self.settings.crop_size,
-            scale=(low, high),
+            scale=self.settings.scale,
         )
         crop = torch.from_numpy(normalise(augment_image(image, draw)))
         sample = {"image": crop, "classes": self.targets[index]}
@@ -172,22 +171,21 @@ def average_precision(scores: np.ndarray, present: np.ndarray) -> float | None:
 
 @torch.inference_mode()
 def measure_classifier(
-    network: nn.Module, dataset: Dataset, long_side: int, device: torch.device
+    network: nn.Module, dataset: Dataset, scale: float, device: torch.device
 ) -> dict[str, float | None]:
     """Average precision of each object class on the validation images; their masks tell the truth.
 
     Args:
         network: the classifier, on ``device``; it is put into evaluation mode.
         dataset: with masks of its validation images.
-        long_side: of the images, pixels.
+        scale: of the images.
         device: where to compute.
     """
     network.eval()
     scores, present = [], []
     for image_id in dataset.splits["val"]:
         image = dataset.image(image_id)
-        factor = long_side / max(image.shape[:2])
-        size = tuple(max(17, round(side * factor)) for side in image.shape[1::-1])
+        size = tuple(max(17, round(side * scale)) for side in image.shape[1::-1])
         view = torch.from_numpy(normalise(cv2.resize(image, size)))[None].to(device)
         scores.append(network(view.contiguous(memory_format=torch.channels_last))[0].cpu().numpy())
         present.append(np.isin(np.arange(1, len(dataset.classes)), dataset.mask(image_id)))
@@ -341,7 +339,7 @@ def build_trainer(
         return settings.learning_rate * polynomial(step, settings.epochs * steps_per_epoch)
 
     def write(trained: nn.Module, path: Path) -> None:
-        precision = measure_classifier(trained, dataset, settings.long_side[1], device)
+        precision = measure_classifier(trained, dataset, settings.scale[1], device)
         known = [value for value in precision.values() if value is not None]
         report = {"average_precision": precision, "mean": float(np.mean(known)) if known else None}
         write_json(path.with_suffix(".json"), report)

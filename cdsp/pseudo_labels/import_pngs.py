@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import cv2
 import numpy as np
 
 from cdsp.dataset.voc_layout import Dataset
@@ -37,8 +38,11 @@ def import_pseudo_labels(
     def read(image_id: str) -> np.ndarray:
         path = folder / f"{image_id}.png"
         label = read_label(path)
-        if label.shape != dataset.size(image_id):
-            raise ValueError(f"{path}: shape {label.shape}, its image {dataset.size(image_id)}")
+        photographed = dataset.as_photographed.size(image_id)
+        if label.shape != photographed:
+            raise ValueError(f"{path}: shape {label.shape}, its image {photographed}")
+        height, width = dataset.size(image_id)
+        label = cv2.resize(label, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
         check_label(label, len(dataset.classes), str(path))
         return label
 

@@ -25,8 +25,10 @@ class ClassifierSettings:
     crop_size: int = setting(
         513, "side of the training crop, pixels; 16k+1 aligns features", minimum=17
     )
-    long_side: tuple[int, int] = setting(
-        (320, 640), "range of the image's longer side after scaling, pixels", minimum=16
+    scale: tuple[float, float] = setting(
+        (0.64, 1.28),
+        "range of the random scale (320 to 640 pixels of a longer side of 500)",
+        minimum=0.05,
     )
     optimizer: OptimizerName = setting("sgd", "AdamW learns sooner from random weights")
     learning_rate: float = setting(0.1, "at the start; falls as a polynomial", minimum=0)
@@ -47,13 +49,13 @@ class ClassifierSettings:
     seed: int = setting(0, "of weights, order and augmentation", minimum=0)
 
     def __post_init__(self) -> None:
-        """Check the range of sizes.
+        """Check the range of scales.
 
         Raises:
             ValueError: it ends before it starts.
         """
-        if self.long_side[0] > self.long_side[1]:
-            raise ValueError(f"long_side {list(self.long_side)}: expected [smallest, largest]")
+        if self.scale[0] > self.scale[1]:
+            raise ValueError(f"scale {list(self.scale)}: expected [smallest, largest]")
 
 
 @dataclass(frozen=True)

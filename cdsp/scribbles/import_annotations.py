@@ -23,6 +23,7 @@ from cdsp.scribbles.class_order import ClassOrder
 from cdsp.scribbles.merge import Entries
 from cdsp.scribbles.painted_strokes import PaintedStroke, painted_regions
 from cdsp.scribbles.photographs import Photographs, is_photograph
+from cdsp.scribbles.resize import resize_strokes
 from cdsp.scribbles.settings import AnnotationSettings
 from cdsp.scribbles.strokes import (
     Box,
@@ -67,7 +68,8 @@ def import_strokes(
 
     def images() -> Iterator[ImageStrokes]:
         order = ClassOrder(len(dataset.classes))
-        for image in imported_images(dataset, path, settings, findings):
+        for photographed in imported_images(dataset, path, settings, findings):
+            image = resize_strokes(photographed, *dataset.size(photographed.image_id))
             if dataset.train_masks:
                 label = rasterise(image.strokes, image.height, image.width)
                 order.add(label, dataset.mask(image.image_id))
@@ -112,6 +114,7 @@ def imported_images(
     """
     names = _ClassNames(dataset.classes, settings, findings)
     photographs = Photographs(dataset, findings)
+    photographed = dataset.as_photographed
     training = set(dataset.splits["train"])
     annotations = read_annotations(path, findings, partial(is_photograph, dataset=dataset))
     with TemporaryFile() as file:
@@ -121,9 +124,11 @@ def imported_images(
             if image_id not in training:
                 continue
             with findings.collected(f"{annotation.where}, image {image_id!r}"):
-                _check_size(annotation, dataset, image_id)
-                size = dataset.size(image_id)
-                image = _image_strokes(annotation, image_id, size, names, settings.width, findings)
+                _check_size(annotation, photographed, image_id)
+                size = photographed.size(image_id)
+                # A width that no file says is in pixels of the working size.
+                width = settings.width * size[1] / dataset.size(image_id)[1]
+                image = _image_strokes(annotation, image_id, size, names, width, findings)
                 entries.add(image, annotation)
         yield from entries.merged(findings)
     photographs.tell_left_over()

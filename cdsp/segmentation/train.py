@@ -146,6 +146,7 @@ def build_trainer(
             name=name,
             settings=identity,
             network=deployed,
+            working_size=dataset.working_size,
         )
         write_network(path, checkpoint)
 

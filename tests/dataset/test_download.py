@@ -27,7 +27,7 @@ def archive(*addresses, md5=MD5, largest=60_000):
 
 
 def names(folder):
-    return sorted(path.name for path in folder.iterdir())
+    return sorted(path.name for path in folder.glob("[!.]*"))
 
 
 def test_a_file_is_downloaded_once(site, tmp_path):

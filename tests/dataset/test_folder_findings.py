@@ -144,12 +144,14 @@ def test_void_masks_are_told(root):
 def test_colours_that_contradict_the_indices_are_a_problem(root):
     path = root / "SegmentationClassAug" / "v.png"
     coloured = Image.fromarray(VOC_PALETTE[mask()])
+    path.unlink()
     coloured.quantize(256).save(path)  # sorts the colours anew
     (problem,), _ = findings(root)
     assert "v.png: its indices contradict its own colours" in problem
     assert "(black, background)" in problem
     swapped = VOC_PALETTE.copy()
     swapped[[1, 2]] = swapped[[2, 1]]
+    path.unlink()
     write_label(path, mask(), swapped)
     problems, (hint,) = findings(root)
     assert problems == []

@@ -21,6 +21,7 @@ from cdsp.experiment.run import Run
 from cdsp.experiment.variants import method_row, method_title
 from cdsp.losses import LOSS_TERMS, LossTerm, TermOptions
 from cdsp.networks import settings as networks
+from cdsp.networks.settings import NetworkSettings
 from cdsp.pseudo_labels import settings as pseudo_labels
 from cdsp.reporting import settings as reporting
 from cdsp.scribbles import settings as scribbles
@@ -105,6 +106,7 @@ def settings_kinds():
         *(term.Options for term in LOSS_TERMS.values()),
     ]
     unique = {kind for kind in kinds if isinstance(kind, type) and dataclasses.is_dataclass(kind)}
+    unique -= {reporting.FigureKind}  # no settings
     return sorted(unique, key=lambda kind: kind.__qualname__)
 
 
@@ -146,8 +148,8 @@ def test_the_default_protocol_is_the_papers():
 
 
 def test_the_default_training_is_that_of_table_1():
-    training = SegmentationSettings()
-    assert (training.segmentor, training.backbone) == ("deeplabv3plus", "resnet101")
+    training, network = SegmentationSettings(), NetworkSettings()
+    assert (network.head, network.backbone, network.stride) == ("deeplabv3plus", "resnet101", 16)
     assert (training.epochs, training.warmup_epochs, training.batch_size) == (50, 10, 16)
     assert (training.learning_rate, training.momentum, training.weight_decay) == (1e-3, 0.9, 5e-4)
     assert (training.crop_size, training.scale, training.rotation) == (465, (0.5, 2), 10)
@@ -178,8 +180,7 @@ UNKNOWN = [
         "methods.both.lorm.mask: unknown value 'atended'",
         "attended",
     ),
-    ("segmentation/backbone", "resnet51", "segmentation.backbone: unknown value", "resnet50"),
-    ("segmentation/segmentor", "deeplab3plus", "segmentor: unknown value", "deeplabv3plus"),
+    ("segmentation/backbone", "resnet50", "segmentation: unknown key 'backbone'", "batch_size"),
     (
         "pseudo_labels/cam/classifier",
         {"backbone": "resnt50"},
@@ -246,8 +247,8 @@ UNKNOWN = [
     ("tables/main/protocols", "whole", "config.tables.main: unknown key", "protocol"),
     (
         "tables/main/networks",
-        ["deeplabv3-resnet18"],
-        "tables.main.networks: unknown name 'deeplabv3-resnet18'",
+        ["deeplabv3plus-resnet19"],
+        "tables.main.networks: unknown name 'deeplabv3plus-resnet19'",
         "deeplabv3plus-resnet18",
     ),
     (
@@ -270,7 +271,7 @@ def test_unknown_words_are_answered_with_the_nearest_known_one(path, value, wher
     with pytest.raises(ValueError, match=re.escape(where)) as caught:
         parse_config(changed(path, value))
     assert meant in str(caught.value).split("known: ")[1]
-    if meant not in ("deeplabv2", "resnet18"):  # several are as near
+    if meant not in ("deeplabv2", "resnet18", "batch_size"):  # several are as near, or none
         assert f"did you mean '{meant}'?" in str(caught.value)
 
 
@@ -287,7 +288,7 @@ WRONG = [
     ("tables/main/seeds", [0, 1, 0], "tables.main.seeds: 0 is named twice"),
     ("tables/main/seeds", [-1], "tables.main.seeds[0]: -1 is out of range; expected at least 0"),
     ("tables/main/seeds", [0.5], "tables.main.seeds[0]: expected a whole number, found 0.5"),
-    ("tables/main/networks", ["resnet18"], "unknown value 'resnet18'"),
+    ("tables/main/networks", ["resnet18"], "tables.main.networks: unknown name 'resnet18'"),
     ("tables/main/scribbles", ["shrink-1.5"], "unknown degradation 'shrink-1.5'"),
     ("tables/main/scribbles", ["drop--0.5"], "unknown degradation 'drop--0.5'"),
     ("tables/main/scribbles", ["shrink"], "unknown degradation 'shrink'"),
@@ -306,13 +307,17 @@ WRONG = [
     ("segmentation/learning_rate", -0.1, "learning_rate: -0.1 is out of range"),
     ("segmentation/learning_rate", math.nan, "learning_rate: expected a finite number"),
     ("segmentation/flip_probability", 1.5, "1.5 is out of range; expected at most 1"),
-    ("segmentation/output_stride", 12, "segmentation.output_stride: unknown value 12"),
+    (
+        "networks/deeplabv2-resnet18",
+        {"output_stride": 12},
+        "output_stride 12: deeplabv3plus serves",
+    ),
     ("segmentation/channels_last", "yes", "channels_last: expected true or false, found 'yes'"),
     ("segmentation/scale", [1, 2, 3], "segmentation.scale: expected 2 values"),
     ("segmentation/scale", [2, 1], "scale [2.0, 1.0]: expected [smallest, largest]"),
     ("segmentation", [1], "config.segmentation: expected settings (key: value), found [1]"),
-    ("pseudo_labels/cam/classifier", {"long_side": [9, 640]}, "long_side[0]: 9 is out of range"),
-    ("pseudo_labels/cam/classifier", {"long_side": [640, 320]}, "long_side [640, 320]: expected"),
+    ("pseudo_labels/cam/classifier", {"scale": [0.01, 1]}, "scale[0]: 0.01 is out of range"),
+    ("pseudo_labels/cam/classifier", {"scale": [1.5, 0.5]}, "scale [1.5, 0.5]: expected"),
     ("pseudo_labels/cam/classifier", {"output_stride": 32}, "output_stride: unknown value 32"),
     ("pseudo_labels/cam/labels", {"threshold": 20}, "labels.threshold: 20 is out of range"),
     ("pseudo_labels/cam/labels", {"superpixel_spacing": 0.5}, "superpixel_spacing: 0.5 is out of"),

@@ -184,7 +184,7 @@ def test_the_store_holds_the_maps_as_bytes(network, mixed_sizes, weights, tmp_pa
     assert set(store) == set(IMAGE_CLASSES)
     for image_id, classes in IMAGE_CLASSES.items():
         image = mixed_sizes.image(image_id)
-        assert store.attributes(image_id)["classes"].tolist() == classes
+        assert store.attributes(image_id)["classes"] == classes
         (expected,) = activation_maps(network, image[None], [classes], settings, CPU)
         assert store[image_id].shape == (len(classes), *mixed_sizes.size(image_id))
         np.testing.assert_allclose(store[image_id], expected * 255, atol=0.51)
@@ -283,7 +283,7 @@ def test_a_classifier_that_knows_the_background_exports_probabilities(
     store = LabelStore(tmp_path / "one.h5", "probabilities")
     assert set(store) == set(IMAGE_CLASSES)
     for image_id, classes in IMAGE_CLASSES.items():
-        assert store.attributes(image_id)["classes"].tolist() == [0, *classes]
+        assert store.attributes(image_id)["classes"] == [0, *classes]
         found = store[image_id]
         assert found.shape == (1 + len(classes), *mixed_sizes.size(image_id))
         off = np.abs(found.sum(axis=0, dtype=int) - 255)

@@ -37,7 +37,7 @@ SETTINGS = {
     "epochs": 1,
     "batch_size": 4,
     "crop_size": 33,
-    "long_side": (33, 40),
+    "scale": (33 / 48, 40 / 48),
     "learning_rate": 0.02,
 }
 
@@ -67,7 +67,9 @@ def train(tiny_data, image_classes, tmp_path):
 
 
 def test_it_learns_the_images_by_heart(tiny_data, image_classes, train):
-    path = train(epochs=24, batch_size=8, crop_size=33, long_side=(33, 33), learning_rate=0.05)
+    path = train(
+        epochs=24, batch_size=8, crop_size=33, scale=(33 / 48, 33 / 48), learning_rate=0.05
+    )
     checkpoint = read_network(path, "classifier")
     ids = tiny_data.dataset.splits["train"]
     images = [cv2.resize(tiny_data.dataset.image(image_id), (33, 33)) for image_id in ids]
@@ -126,7 +128,7 @@ def test_crops_depend_on_seed_epoch_and_image_alone(tiny_data, image_classes):
 
 def test_a_crop_scales_the_longer_side(tiny_data, image_classes):
     # With the whole image in the crop, its area tells the scale.
-    settings = ClassifierSettings(**{**SETTINGS, "crop_size": 81, "long_side": (24, 24)})
+    settings = ClassifierSettings(**{**SETTINGS, "crop_size": 81, "scale": (0.5, 0.5)})
     image = ClassifierCrops(tiny_data.dataset, image_classes, settings)[0, 0]["image"]
     inside = (image.abs() > 0.05).any(dim=0)
     assert inside.any(dim=0).sum() == pytest.approx(24, abs=1)
@@ -391,7 +393,7 @@ def test_strokes_are_cut_as_their_image_is():
     dataset = SimpleNamespace(
         splits={"train": ("a",)}, classes=tuple("abcde"), image=lambda _: image
     )
-    settings = ClassifierSettings(crop_size=65, long_side=(50, 100))
+    settings = ClassifierSettings(crop_size=65, scale=(0.5, 1.0))
     crops = ClassifierCrops(dataset, {"a": [1]}, settings, {"a": label})
     mean, std = (value[:, None, None] for value in (IMAGENET_MEAN, IMAGENET_STD))
     seen = set()

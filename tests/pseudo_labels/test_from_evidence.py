@@ -331,7 +331,7 @@ def test_the_store_holds_the_labels_of_all_images_and_where_they_come_from(
         strokes, scores = scribble_store[image_id], None
         classes = [value for value in range(13) if (strokes == value).any()]
         if maps:
-            classes = maps.attributes(image_id)["classes"].tolist()
+            classes = maps.attributes(image_id)["classes"]
             scores = maps[image_id] / 255
         if kind == "cams":
             classes, scores = [0, *classes], scores_from_cams(maps[image_id], settings, strokes)

@@ -32,7 +32,7 @@ def test_each_image_has_its_own_classes_that_sum_to_one(
     assert list(store) == list(tiny_data.dataset.splits["train"])
     checkpoint = read_network(tiny_weights, "segmentor")
     for image_id in store:
-        classes = store.attributes(image_id)["classes"].tolist()
+        classes = store.attributes(image_id)["classes"]
         assert classes == [0, *image_classes[image_id]]
         found = store[image_id]
         assert found.shape == (len(classes), *tiny_data.dataset.size(image_id))
@@ -54,7 +54,7 @@ def test_an_image_without_objects_is_background(tiny_data, tiny_weights, tmp_pat
     export_probabilities(tiny_weights, tiny_data.dataset, nothing, PROTOCOL, output, device=CPU)
     store = LabelStore(output)
     for image_id in store:
-        assert store.attributes(image_id)["classes"].tolist() == [0]
+        assert store.attributes(image_id)["classes"] == [0]
         assert (store[image_id] == 255).all()
 
 

@@ -122,13 +122,6 @@ def test_a_variance_of_zero_is_drawn(run, tmp_path, variances, scale, lowest):
     assert not any(text.get_parse_math() for text in figure.findobj(Text))
 
 
-def test_numbers_that_are_none_leave_a_gap(run):
-    log = [{"loss": 1.0}, {"loss": math.nan}, {"loss": math.inf}, {"loss": 2.0}]
-    (axis,) = draw_training([run(log=log)]).axes
-    assert axis.get_lines()[0].get_ydata()[3] == 2
-    assert np.isfinite(axis.get_ylim()).all()
-
-
 def test_a_missing_log_says_what_to_do(run):
     path = run()
     with pytest.raises(ValueError, match=r"segmentation/0/log\.jsonl: no such log.*evaluate it"):

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from cdsp import cli
 from cdsp.dataset.prepare import describe_folder, make_shapes
-from cdsp.io.files import IGNORE, write_label
+from cdsp.io.files import IGNORE, write_label, write_text
 from cdsp.io.store import LabelStore
 from cdsp.scribbles.degrade import Degradation, degrade
 from cdsp.scribbles.import_annotations import import_strokes
@@ -159,7 +159,7 @@ def test_a_name_that_begins_like_an_upload_is_found_as_it_is(dataset, annotation
 
 def test_every_problem_is_listed_and_the_old_file_stays(dataset, annotations, tmp_path):
     output = tmp_path / "strokes.jsonl"
-    output.write_text("what was there")
+    write_text(output, "what was there")
     (annotations / "a.xml").write_text(
         scribble_xml([Stroke(i, np.zeros((1, 2)), 3) for i in (0, 1, 1, 2)], (21, 30), CLASSES)
     )

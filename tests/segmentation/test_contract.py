@@ -1,7 +1,6 @@
 """Rival terms of each kind, each as one file would bring it, with nothing else changed."""
 
 import copy
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,6 +11,7 @@ import torch
 from tiny_network import TINY_NETWORK, WITHOUT_POOLING
 from torch import Tensor, nn
 
+from cdsp.io.json_files import read_json_lines
 from cdsp.losses import (
     LOSS_TERMS,
     LossTerm,
@@ -176,7 +176,7 @@ def trainer_of(tiny_training, tiny_settings):
 
 
 def read_log(folder: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+    return [record for _, record in read_json_lines(folder / "log.jsonl")]
 
 
 def test_the_averaged_teacher_is_what_a_run_leaves_behind(tmp_path, trainer_of, monkeypatch):
