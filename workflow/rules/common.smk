@@ -13,6 +13,7 @@ from cdsp.experiment.plan import Plan, settings_json
 from cdsp.experiment.read import parse_config
 from cdsp.experiment.run import Run
 from cdsp.experiment.user_files import UserFiles
+from cdsp.reporting.settings import figure_endings, figures_of, table_options
 from cdsp.settings import read_yaml
 
 try:
@@ -40,7 +41,7 @@ wildcard_constraints:
     classifier="[0-9a-f]{8}",
     cams="[0-9a-f]{8}",
     # A row, and the options that a variant of it changes.
-    method="(" + one_of(CONFIG.methods) + r")(@[\w.]+=[\w.+-]+)*",
+    method=rf"({one_of(CONFIG.methods)})(@[\w.]+=[\w.+-]+)*",
     network=one_of(CONFIG.networks),
     protocol=one_of(CONFIG.evaluation),
     table=one_of(CONFIG.tables),
@@ -89,3 +90,39 @@ def real_cores(number):
 # A total of `gpu: 1` (profiles/default) runs one job at a time on a machine with a GPU; without
 # one, jobs ask for none and run side by side on the processors.
 GPU = 1 if shutil.which("nvidia-smi") else 0
+
+
+# reporting
+
+
+def table_metrics(wildcards):
+    try:
+        USER_FILES.require_validation_images()
+    except ValueError as error:
+        raise WorkflowError(str(error))
+    return PLAN.table_metrics(wildcards.table)
+
+
+def panel_stores(wildcards):
+    """The stores of the panel of training images; the validation images have none."""
+    return PLAN.panel_stores(wildcards.table) if wildcards.panel == "panel" else {}
+
+
+TABLE_ENDINGS = (".csv", ".md", ".html", ".json", "_labels.csv")
+
+
+def in_report(table, ending):
+    """A file of a table, in Snakemake's report where it is to be looked at."""
+    path = f"results/{table}{ending}"
+    if ending in (".md", ".json"):
+        return path
+    captions = {".csv": "table", ".html": "table", "_labels.csv": "labels"}
+    contents = {".csv": "table", ".html": "table", "_labels.csv": "pseudo-labels"}
+    content = contents.get(ending, ending[1:].partition(".")[0])
+    kind = ending.rpartition(".")[2]
+    return report(
+        path,
+        caption=f"../report/{captions.get(ending, 'figure')}.rst",
+        category=table,
+        labels={"content": content, "format": "page" if kind == "html" else kind},
+    )

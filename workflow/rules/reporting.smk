@@ -5,21 +5,6 @@ From the metrics of all runs of a table into results/<dataset>/<table>.{csv,md,h
 into Snakemake's report.
 """
 
-from cdsp.reporting.settings import figure_endings, figures_of, table_options
-
-
-def table_metrics(wildcards):
-    try:
-        USER_FILES.require_validation_images()
-    except ValueError as error:
-        raise WorkflowError(str(error))
-    return PLAN.table_metrics(wildcards.table)
-
-
-def panel_stores(wildcards):
-    """The stores of the panel of training images; the validation images have none."""
-    return PLAN.panel_stores(wildcards.table) if wildcards.panel == "panel" else {}
-
 
 rule reporting_table:
     input:
@@ -136,26 +121,6 @@ rule reporting_distance_maps:
     shell:
         "cdsp reporting distance_maps --dataset {input.dataset} {params.stores} {params.exponents}"
         " --num-images {params.number} --output {output.png} > {log} 2>&1"
-
-
-TABLE_ENDINGS = (".csv", ".md", ".html", ".json", "_labels.csv")
-
-
-def in_report(table, ending):
-    """A file of a table, in Snakemake's report where it is to be looked at."""
-    path = f"results/{table}{ending}"
-    if ending in (".md", ".json"):
-        return path
-    captions = {".csv": "table", ".html": "table", "_labels.csv": "labels"}
-    contents = {".csv": "table", ".html": "table", "_labels.csv": "pseudo-labels"}
-    content = contents.get(ending, ending[1:].partition(".")[0])
-    kind = ending.rpartition(".")[2]
-    return report(
-        path,
-        caption=f"../report/{captions.get(ending, 'figure')}.rst",
-        category=table,
-        labels={"content": content, "format": "page" if kind == "html" else kind},
-    )
 
 
 # One rule for each table: its figures are its own, so that a wildcard could not name them.
