@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from cdsp.experiment.config import Config
+from cdsp.networks.older import with_networks
 from cdsp.settings import parse_settings, read_yaml
 
 
@@ -16,7 +17,7 @@ def parse_config(value: Any, where: str = "config") -> Config:
     Raises:
         ValueError: naming the key, what is wrong with it and what was expected.
     """
-    return parse_settings(Config, value, where)
+    return parse_settings(Config, with_networks(value), where)
 
 
 def read_config(*paths: Path) -> Config:

@@ -14,7 +14,6 @@ from cdsp.options import (
     SeedOption,
     SettingsOption,
     WorkersOption,
-    parse_option,
     with_map_stores,
 )
 
@@ -26,12 +25,11 @@ def segmentation(
     terms: Annotated[
         str, typer.Option(help="Its loss terms, as YAML: '{scribble: 1, lorm: {weight: 0.1}}'.")
     ],
-    network: Annotated[
-        str,
-        typer.Option(help="The network, as YAML: '{head: deeplabv2, backbone: resnet18}'."),
-    ],
     output: OutputFolder,
     stores: dict[str, Path | None],
+    network: Annotated[
+        str, typer.Option(help="The network, as YAML: '{head: deeplabv2, backbone: resnet18}'.")
+    ] = "{}",
     network_name: Annotated[
         str | None, typer.Option(help="Of the network, for tables; <head>-<backbone> if left out.")
     ] = None,
@@ -42,6 +40,7 @@ def segmentation(
 ) -> None:
     """Train a segmentation network; started again after a stop, it goes on where it was."""
     from cdsp.dataset.voc_layout import read_dataset
+    from cdsp.networks.older import split_network
     from cdsp.networks.settings import NetworkSettings
     from cdsp.segmentation.data import open_training_data
     from cdsp.segmentation.method import parse_method
@@ -50,9 +49,10 @@ def segmentation(
     from cdsp.settings import parse_settings, read_yaml
     from cdsp.training import runtime
 
-    parsed = parse_option(SegmentationSettings, settings)
+    training, older = split_network(read_yaml(settings))
+    parsed = parse_settings(SegmentationSettings, training, "--settings")
     parsed_method = parse_method(read_yaml(terms), "--terms")
-    built = parse_settings(NetworkSettings, read_yaml(network), "--network")
+    built = parse_settings(NetworkSettings, {**older, **(read_yaml(network) or {})}, "--network")
     data = open_training_data(read_dataset(dataset), parsed_method, stores)
     name = {
         "dataset": data.dataset.name,
