@@ -350,7 +350,8 @@ def test_a_mistyped_key_ends_in_a_message(tmp_path):
 @pytest.mark.parametrize("section", ["datasets", "pseudo_labels", "methods", "evaluation"])
 def test_a_name_that_a_shell_would_split_is_refused(section):
     def add(configuration: dict[str, Any]) -> None:
-        configuration[section]["my own"] = next(iter(configuration[section].values()))
+        rows = configuration.get(section) or {"first": {"scribble": 1}}
+        configuration[section] = {**rows, "my own": next(iter(rows.values()))}
 
     with pytest.raises(ValueError, match=rf"{section}: 'my own' .* without spaces"):
         parse_config(changed(add))
