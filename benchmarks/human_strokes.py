@@ -34,9 +34,10 @@ from scipy.ndimage import gaussian_filter1d
 from skimage.morphology import skeletonize
 
 from cdsp.io.files import IGNORE, read_label
+from cdsp.scribbles.rasterise import rasterise
 from cdsp.scribbles.simulate import simulate_strokes, stroke_width, strokes_from_label
 from cdsp.scribbles.skeleton import components, longest_skeleton_path
-from cdsp.scribbles.strokes import Stroke, arc_length, cut, rasterise
+from cdsp.scribbles.strokes import Stroke, arc_length, cut
 from cdsp.scribbles.styles import STYLES
 
 AREAS = (0.05, 0.15, 0.3, 0.5, 1.0)  # of the image; upper limits of what objects fill

@@ -13,7 +13,8 @@ from pathlib import Path
 from cdsp.dataset.class_names import check_classes, class_hints
 from cdsp.dataset.leftovers import IMAGE_SUFFIXES, tell_unused
 from cdsp.dataset.masks import MaskCensus
-from cdsp.dataset.shapes import CLASS_NAMES, draw_shape_scene
+from cdsp.dataset.shape_classes import CLASS_NAMES
+from cdsp.dataset.shapes import draw_shape_scene
 from cdsp.dataset.voc_layout import (
     FORMAT,
     SPLITS,

@@ -12,14 +12,19 @@ for weak supervision:
 """
 
 from dataclasses import dataclass
-from itertools import pairwise
 
 import cv2
 import numpy as np
 
-Colour = tuple[int, int, int]
-Points = np.ndarray
-"""Points (N, 2), float: (x, y), y downwards; in an object's own frame it spans about -1..1."""
+from cdsp.dataset.shape_classes import (
+    CLASS_NAMES,
+    MATERIALS,
+    OBJECT_CLASSES,
+    SCENERIES,
+    Colour,
+    ObjectClass,
+    Points,
+)
 
 _SPLITS = {"train": 0, "val": 1}
 _VOID = 255
@@ -30,228 +35,6 @@ _DIAMETERS = {1: (0.44, 0.68), 2: (0.36, 0.60), 3: (0.30, 0.52), 4: (0.24, 0.44)
 _NUM_OBJECTS_PROBABILITIES = (0.18, 0.32, 0.30, 0.20)
 _COMPANION_PROBABILITY = 0.4
 _HOME_PROBABILITY = 0.55
-
-# Materials of bodies and clutter: name, colour, texture.
-_MATERIALS: dict[str, tuple[Colour, str]] = {
-    "straw": ((201, 160, 88), "stripes"),
-    "moss": ((104, 132, 66), "spots"),
-    "slate": ((84, 110, 150), "weave"),
-    "rust": ((168, 88, 58), "mottle"),
-    "plum": ((142, 104, 142), "plain"),
-}
-# Sceneries: name, the two colours of its colour field, texture.
-_SCENERIES: dict[str, tuple[Colour, Colour, str]] = {
-    "meadow": ((146, 164, 104), (88, 112, 76), "blades"),
-    "water": ((126, 162, 178), (74, 104, 128), "waves"),
-    "sand": ((216, 198, 160), (158, 134, 104), "mottle"),
-    "street": ((172, 168, 164), (98, 98, 104), "weave"),
-}
-
-_BLACK: Colour = (24, 22, 26)
-_WHITE: Colour = (246, 244, 238)
-_RED: Colour = (222, 34, 40)
-_YELLOW: Colour = (250, 218, 30)
-_BLUE: Colour = (30, 70, 232)
-_MAGENTA: Colour = (228, 40, 190)
-_CYAN: Colour = (40, 222, 222)
-_GREEN: Colour = (40, 220, 60)
-
-
-def _polygon(*corners: tuple[float, float]) -> Points:
-    """Return a closed outline through the corners, with a point every 0.1 or so, to be warped."""
-    ends = np.array(corners, dtype=np.float64)
-    return _resampled(np.concatenate([ends, ends[:1]]))
-
-
-def _line(*corners: tuple[float, float]) -> Points:
-    """Return an open polyline through the corners, with a point every 0.1 or so."""
-    return _resampled(np.array(corners, dtype=np.float64))
-
-
-def _resampled(corners: Points) -> Points:
-    pieces = []
-    for start, end in pairwise(corners):
-        num_steps = max(1, round(float(np.hypot(*(end - start))) / 0.1))
-        steps = np.linspace(0.0, 1.0, num_steps, endpoint=False)[:, None]
-        pieces.append(start + steps * (end - start))
-    return np.concatenate([*pieces, corners[-1:]])
-
-
-def _box(left: float, top: float, right: float, bottom: float) -> Points:
-    return _polygon((left, top), (right, top), (right, bottom), (left, bottom))
-
-
-def _arc(
-    x: float, y: float, radius_x: float, radius_y: float, start: float = 0.0, stop: float = 360.0
-) -> Points:
-    """Return points on an ellipse from angle `start` to `stop`, in degrees clockwise from right."""
-    angles = np.radians(np.linspace(start, stop, 48))
-    return np.stack([x + radius_x * np.cos(angles), y + radius_y * np.sin(angles)], axis=1)
-
-
-def _band(outer: Points, inner: Points) -> Points:
-    """Return the outline of what lies between two arcs run in the same direction."""
-    return np.concatenate([outer, inner[::-1]])
-
-
-def _star(num_tips: int, inner_radius: float) -> Points:
-    angles = np.pi * np.arange(2 * num_tips) / num_tips - np.pi / 2
-    radii = np.where(np.arange(2 * num_tips) % 2 == 0, 1.0, inner_radius)
-    return _polygon(*zip(radii * np.cos(angles), radii * np.sin(angles), strict=True))
-
-
-@dataclass(frozen=True)
-class _ObjectClass:
-    """What the objects of one class look like, and where they are at home."""
-
-    name: str
-    body: tuple[Points, ...]
-    limbs: tuple[Points, ...]
-    mark: Points
-    mark_colours: tuple[Colour, Colour]
-    materials: tuple[str, str, str]
-    scenery: str
-    companion: str
-
-
-_OBJECT_CLASSES = (
-    _ObjectClass(
-        name="beetle",
-        body=(_arc(0.0, 0.1, 0.66, 0.76),),
-        limbs=tuple(
-            _line((side * 0.5, y), (side * 0.85, y + lift), (side * 1.0, y + 2 * lift))
-            for side in (-1, 1)
-            for y, lift in ((-0.3, -0.1), (0.1, 0.02), (0.5, 0.12))
-        ),
-        mark=_arc(0.0, -0.58, 0.36, 0.3),
-        mark_colours=(_RED, _BLACK),
-        materials=("straw", "moss", "slate"),
-        scenery="meadow",
-        companion="fir",
-    ),
-    _ObjectClass(
-        name="house",
-        body=(
-            _box(-0.72, -0.2, 0.72, 0.9),
-            _polygon((-0.95, -0.15), (0.0, -0.9), (0.95, -0.15)),
-        ),
-        limbs=(_line((0.55, -0.4), (0.55, -1.0)),),
-        mark=_box(-0.3, 0.1, 0.24, 0.62),
-        mark_colours=(_YELLOW, _BLACK),
-        materials=("moss", "slate", "rust"),
-        scenery="street",
-        companion="arrow",
-    ),
-    _ObjectClass(
-        name="fir",
-        body=(_polygon((0.0, -1.0), (0.86, 0.68), (-0.86, 0.68)),),
-        limbs=(_line((0.0, 0.6), (0.0, 1.0)),),
-        mark=_polygon((0.0, -1.0), (0.33, -0.36), (-0.33, -0.36)),
-        mark_colours=(_MAGENTA, _WHITE),
-        materials=("slate", "rust", "plum"),
-        scenery="meadow",
-        companion="beetle",
-    ),
-    _ObjectClass(
-        name="plane",
-        body=(_box(-0.24, -1.0, 0.24, 1.0), _box(-1.0, -0.32, 1.0, 0.14)),
-        limbs=(_line((-0.5, 0.86), (0.5, 0.86)),),
-        mark=_box(-0.24, -1.0, 0.24, -0.5),
-        mark_colours=(_BLUE, _WHITE),
-        materials=("rust", "plum", "straw"),
-        scenery="street",
-        companion="kite",
-    ),
-    _ObjectClass(
-        name="ring",
-        body=(_band(_arc(0.0, 0.0, 0.95, 0.95), _arc(0.0, 0.0, 0.45, 0.45)),),
-        limbs=(),
-        mark=_band(_arc(0.0, 0.0, 0.95, 0.95, -120, -60), _arc(0.0, 0.0, 0.45, 0.45, -120, -60)),
-        mark_colours=(_RED, _WHITE),
-        materials=("plum", "straw", "moss"),
-        scenery="water",
-        companion="starfish",
-    ),
-    _ObjectClass(
-        name="boat",
-        body=(_band(_arc(0.0, 0.1, 1.0, 0.85, 0, 180), _arc(0.0, 0.1, 1.0, 0.2, 0, 180)),),
-        limbs=(_line((0.0, 0.4), (0.0, -0.95)), _line((0.55, 0.4), (0.7, -0.3))),
-        mark=_polygon((0.0, -0.95), (0.56, -0.55), (0.0, -0.25)),
-        mark_colours=(_YELLOW, _RED),
-        materials=("straw", "slate", "plum"),
-        scenery="water",
-        companion="fish",
-    ),
-    _ObjectClass(
-        name="starfish",
-        body=(_star(5, 0.52),),
-        limbs=(),
-        mark=_arc(0.0, 0.0, 0.28, 0.28),
-        mark_colours=(_CYAN, _BLACK),
-        materials=("moss", "rust", "straw"),
-        scenery="sand",
-        companion="ring",
-    ),
-    _ObjectClass(
-        name="pencil",
-        body=(_box(-1.0, -0.32, 0.7, 0.32), _polygon((0.7, -0.32), (1.1, 0.0), (0.7, 0.32))),
-        limbs=(),
-        mark=_box(-1.0, -0.32, -0.68, 0.32),
-        mark_colours=(_GREEN, _WHITE),
-        materials=("slate", "plum", "moss"),
-        scenery="street",
-        companion="boot",
-    ),
-    _ObjectClass(
-        name="arrow",
-        body=(
-            _polygon((1.0, 0.0), (0.15, -0.9), (0.15, 0.9)),
-            _box(-1.0, -0.27, 0.25, 0.27),
-        ),
-        limbs=(_line((-0.85, 0.0), (-1.0, -0.5)), _line((-0.85, 0.0), (-1.0, 0.5))),
-        mark=_polygon((1.0, 0.0), (0.55, -0.48), (0.55, 0.48)),
-        mark_colours=(_BLUE, _YELLOW),
-        materials=("rust", "straw", "slate"),
-        scenery="sand",
-        companion="house",
-    ),
-    _ObjectClass(
-        name="boot",
-        body=(_box(-0.6, -1.0, 0.0, 0.9), _box(-0.6, 0.3, 0.85, 0.9)),
-        limbs=(_line((-0.05, -0.75), (0.45, -0.95)), _line((-0.05, -0.35), (0.45, -0.4))),
-        mark=_box(0.42, 0.3, 0.85, 0.9),
-        mark_colours=(_GREEN, _MAGENTA),
-        materials=("plum", "moss", "rust"),
-        scenery="sand",
-        companion="pencil",
-    ),
-    _ObjectClass(
-        name="fish",
-        body=(
-            _arc(-0.2, 0.0, 0.8, 0.5),
-            _polygon((0.45, 0.0), (1.0, -0.5), (0.85, 0.0), (1.0, 0.5)),
-        ),
-        limbs=(_line((-0.2, -0.4), (0.15, -0.85)), _line((-0.2, 0.4), (0.15, 0.85))),
-        mark=_arc(-0.7, 0.0, 0.28, 0.3),
-        mark_colours=(_MAGENTA, _BLACK),
-        materials=("straw", "rust", "moss"),
-        scenery="water",
-        companion="boat",
-    ),
-    _ObjectClass(
-        name="kite",
-        body=(_polygon((0.0, -1.0), (0.8, -0.3), (0.0, 0.7), (-0.8, -0.3)),),
-        limbs=(_line((0.0, 0.65), (0.15, 0.85), (-0.15, 1.05), (0.2, 1.25), (0.0, 1.45)),),
-        mark=_polygon((0.0, -0.62), (0.32, -0.3), (0.0, 0.08), (-0.32, -0.3)),
-        mark_colours=(_CYAN, _RED),
-        materials=("slate", "plum", "rust"),
-        scenery="meadow",
-        companion="plane",
-    ),
-)
-
-CLASS_NAMES: tuple[str, ...] = ("background", *(kind.name for kind in _OBJECT_CLASSES))
-"""The class names by label: background, then twelve object classes."""
 
 
 @dataclass(frozen=True)
@@ -300,7 +83,7 @@ def draw_shape_scene(
     instances = np.zeros((size, size), np.uint8)
     poses = _poses(rng, len(labels), size)
     for instance, (label, pose) in enumerate(zip(labels, poses, strict=True), start=1):
-        _draw_object(rng, _OBJECT_CLASSES[label - 1], pose, canvas, instances, instance)
+        _draw_object(rng, OBJECT_CLASSES[label - 1], pose, canvas, instances, instance)
     mask = np.array([0, *labels], np.uint8)[instances]
     mask[_rim(instances)] = _VOID
     return _photograph(rng, canvas), mask
@@ -312,16 +95,16 @@ def _composition(rng: np.random.Generator, index: int) -> tuple[list[int], str]:
     The leading class goes round the classes with the index, so that all are about as frequent.
     """
     num_objects = rng.choice(len(_NUM_OBJECTS_PROBABILITIES), p=_NUM_OBJECTS_PROBABILITIES) + 1
-    labels = [1 + index % len(_OBJECT_CLASSES)]
-    leader = _OBJECT_CLASSES[labels[0] - 1]
+    labels = [1 + index % len(OBJECT_CLASSES)]
+    leader = OBJECT_CLASSES[labels[0] - 1]
     while len(labels) < num_objects:
         if rng.random() < _COMPANION_PROBABILITY:
-            labels.append(CLASS_NAMES.index(_OBJECT_CLASSES[labels[-1] - 1].companion))
+            labels.append(CLASS_NAMES.index(OBJECT_CLASSES[labels[-1] - 1].companion))
         else:
             labels.append(int(rng.integers(1, len(CLASS_NAMES))))
     rng.shuffle(labels)
     at_home = rng.random() < _HOME_PROBABILITY
-    return labels, leader.scenery if at_home else str(rng.choice(list(_SCENERIES)))
+    return labels, leader.scenery if at_home else str(rng.choice(list(SCENERIES)))
 
 
 def _poses(rng: np.random.Generator, num_objects: int, size: int) -> list[_Pose]:
@@ -351,7 +134,7 @@ def _poses(rng: np.random.Generator, num_objects: int, size: int) -> list[_Pose]
 
 def _draw_scenery(rng: np.random.Generator, scenery: str, size: int) -> np.ndarray:
     """Return a canvas (size, size, 3) float32, 0..255: a colour field, its texture and clutter."""
-    first, second, texture = _SCENERIES[scenery]
+    first, second, texture = SCENERIES[scenery]
     field = np.clip(0.5 + 0.4 * _smooth_noise(rng, size, 4), 0.0, 1.0)[..., None]
     tint = 8.0 * np.stack([_smooth_noise(rng, size, 3) for _ in range(3)], axis=-1)
     canvas = _jittered(rng, first) * field + _jittered(rng, second) * (1 - field) + tint
@@ -360,7 +143,7 @@ def _draw_scenery(rng: np.random.Generator, scenery: str, size: int) -> np.ndarr
 
     thickness = _line_thickness(size)
     for _ in range(rng.integers(6, 15)):
-        colour, _ = _MATERIALS[str(rng.choice(list(_MATERIALS)))]
+        colour, _ = MATERIALS[str(rng.choice(list(MATERIALS)))]
         colour = tuple(_jittered(rng, colour).tolist())
         x, y = (rng.uniform(0.0, 1.0, 2) * size).astype(int).tolist()
         angle = float(rng.uniform(0.0, 180.0))
@@ -377,7 +160,7 @@ def _draw_scenery(rng: np.random.Generator, scenery: str, size: int) -> np.ndarr
 
 def _draw_object(
     rng: np.random.Generator,
-    kind: _ObjectClass,
+    kind: ObjectClass,
     pose: _Pose,
     canvas: np.ndarray,
     instances: np.ndarray,
@@ -398,7 +181,7 @@ def _draw_object(
     whole = marked | (body > 0)
 
     x, y = pose.own_coordinates(size)
-    colour, texture = _MATERIALS[str(rng.choice(kind.materials))]
+    colour, texture = MATERIALS[str(rng.choice(kind.materials))]
     light = 1 + 0.14 * _texture(rng, texture, 1.5 * x, 1.5 * y) - 0.12 * np.clip(x + y, -1.5, 1.5)
     bars = np.sin(12.0 * y + rng.uniform(0.0, 2 * np.pi)) > 0.2
     mark_colours = np.array(kind.mark_colours) * rng.uniform(0.88, 1.0)

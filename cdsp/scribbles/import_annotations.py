@@ -23,16 +23,11 @@ from cdsp.scribbles.class_order import ClassOrder
 from cdsp.scribbles.merge import Entries
 from cdsp.scribbles.painted_strokes import PaintedStroke, painted_regions
 from cdsp.scribbles.photographs import Photographs, is_photograph
+from cdsp.scribbles.rasterise import marks_pixels, rasterise
 from cdsp.scribbles.resize import resize_strokes
 from cdsp.scribbles.settings import AnnotationSettings
-from cdsp.scribbles.strokes import (
-    Box,
-    ImageStrokes,
-    Stroke,
-    marks_pixels,
-    rasterise,
-    write_strokes,
-)
+from cdsp.scribbles.stroke_files import write_strokes
+from cdsp.scribbles.strokes import Box, ImageStrokes, Stroke
 from cdsp.settings import nearest, settings_dict
 
 STAGE_VERSION = 2

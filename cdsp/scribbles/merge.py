@@ -14,7 +14,9 @@ from cdsp.annotations.annotation import Annotation
 from cdsp.io.files import IGNORE
 from cdsp.io.findings import Findings
 from cdsp.io.json_files import canonical_json
-from cdsp.scribbles.strokes import ImageStrokes, image_from_json, image_to_json, rasterise
+from cdsp.scribbles.rasterise import rasterise
+from cdsp.scribbles.stroke_files import image_from_json, image_to_json
+from cdsp.scribbles.strokes import ImageStrokes
 
 _CROSSING = 0.25  # of the pixels of the smaller one: as far as that, strokes cross
 

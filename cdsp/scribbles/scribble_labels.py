@@ -23,14 +23,10 @@ from cdsp.io.store import write_store
 from cdsp.progress import progress
 from cdsp.scribbles.boxes import label_from_boxes
 from cdsp.scribbles.degrade import Degradation, degrade
+from cdsp.scribbles.rasterise import rasterise
 from cdsp.scribbles.simulate import simulate_strokes, stroke_width
-from cdsp.scribbles.strokes import (
-    ImageStrokes,
-    rasterise,
-    read_header,
-    read_strokes,
-    write_strokes,
-)
+from cdsp.scribbles.stroke_files import read_header, read_strokes, write_strokes
+from cdsp.scribbles.strokes import ImageStrokes
 from cdsp.scribbles.styles import STYLES, StyleName
 
 CLASSES_FORMAT = "cdsp-image-classes"

@@ -4,7 +4,8 @@ import pytest
 from cdsp.annotations.annotation import Painting
 from cdsp.annotations.read import read_annotations
 from cdsp.io.findings import Findings
-from cdsp.scribbles.strokes import Stroke, rasterise
+from cdsp.scribbles.rasterise import rasterise
+from cdsp.scribbles.strokes import Stroke
 
 
 @pytest.fixture(scope="session")

@@ -3,7 +3,8 @@ import pytest
 from PIL import Image
 
 from cdsp.io.files import write_label
-from cdsp.scribbles.strokes import Stroke, rasterise
+from cdsp.scribbles.rasterise import rasterise
+from cdsp.scribbles.strokes import Stroke
 
 STROKES = [
     Stroke(0, np.array([[4, 4], [34, 4]]), 3),

@@ -7,7 +7,8 @@ import pytest
 from PIL import Image
 
 from cdsp.dataset.prepare import describe_folder, make_shapes
-from cdsp.dataset.shapes import CLASS_NAMES, draw_shape_scene
+from cdsp.dataset.shape_classes import CLASS_NAMES
+from cdsp.dataset.shapes import draw_shape_scene
 from cdsp.dataset.voc_layout import read_dataset
 from cdsp.io.files import write_label
 from cdsp.io.outputs import LEDGER

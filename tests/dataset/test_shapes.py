@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from cdsp.dataset.shapes import CLASS_NAMES, _rim, draw_shape_scene
+from cdsp.dataset.shape_classes import CLASS_NAMES
+from cdsp.dataset.shapes import _rim, draw_shape_scene
 
 NUM_CLASSES = 12
 

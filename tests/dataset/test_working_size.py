@@ -12,10 +12,11 @@ from cdsp.io.store import LabelStore
 from cdsp.scribbles.degrade import Degradation
 from cdsp.scribbles.import_annotations import import_strokes
 from cdsp.scribbles.painted_strokes import painted_regions
+from cdsp.scribbles.rasterise import rasterise
 from cdsp.scribbles.resize import resize_strokes
 from cdsp.scribbles.scribble_labels import degrade_scribbles
 from cdsp.scribbles.settings import AnnotationSettings
-from cdsp.scribbles.strokes import Box, ImageStrokes, Stroke, rasterise
+from cdsp.scribbles.strokes import Box, ImageStrokes, Stroke
 
 SIZES = {"large": (600, 800), "small": (30, 40), "tall": (400, 200)}  # height, width
 WORKING = 80

@@ -34,7 +34,7 @@ from cdsp.scribbles.scribble_labels import (
     read_image_classes,
     simulate_scribbles,
 )
-from cdsp.scribbles.strokes import read_strokes
+from cdsp.scribbles.stroke_files import read_strokes
 
 
 class Outcome(enum.Enum):

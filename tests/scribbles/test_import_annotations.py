@@ -17,18 +17,12 @@ from cdsp.io.files import IGNORE, write_label, write_text
 from cdsp.io.store import LabelStore
 from cdsp.scribbles.degrade import Degradation, degrade
 from cdsp.scribbles.import_annotations import import_strokes
+from cdsp.scribbles.rasterise import rasterise
 from cdsp.scribbles.scribble_labels import degrade_scribbles
 from cdsp.scribbles.settings import AnnotationSettings
 from cdsp.scribbles.simulate import simulate_strokes
-from cdsp.scribbles.strokes import (
-    Box,
-    ImageStrokes,
-    Stroke,
-    arc_length,
-    rasterise,
-    read_header,
-    read_strokes,
-)
+from cdsp.scribbles.stroke_files import read_header, read_strokes
+from cdsp.scribbles.strokes import Box, ImageStrokes, Stroke, arc_length
 from cdsp.scribbles.styles import STYLES
 
 CLASSES = ("background", "aeroplane", "cat", "tvmonitor")

@@ -10,7 +10,9 @@ from skimage.draw import circle_perimeter, line
 from cdsp.io.json_files import write_json_lines
 from cdsp.scribbles.degrade import Degradation, degrade
 from cdsp.scribbles.painted_strokes import PaintedStroke, painted_regions, shrink_painted
-from cdsp.scribbles.strokes import ImageStrokes, Stroke, rasterise, read_strokes, write_strokes
+from cdsp.scribbles.rasterise import rasterise
+from cdsp.scribbles.stroke_files import read_strokes, write_strokes
+from cdsp.scribbles.strokes import ImageStrokes, Stroke
 
 paintings = hnp.arrays(bool, hnp.array_shapes(min_dims=2, max_dims=2, max_side=14))
 EIGHT = np.ones((3, 3))

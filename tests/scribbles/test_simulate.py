@@ -2,8 +2,9 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
+from cdsp.scribbles.rasterise import rasterise
 from cdsp.scribbles.simulate import simulate_strokes, stroke_width, strokes_from_label
-from cdsp.scribbles.strokes import Stroke, arc_length, rasterise
+from cdsp.scribbles.strokes import Stroke, arc_length
 from cdsp.scribbles.styles import STYLES
 
 MEDIAL_AXIS = STYLES["medial_axis"]

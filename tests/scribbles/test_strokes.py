@@ -9,20 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from skimage.draw import line as skimage_line
 
-import cdsp.scribbles.strokes
+import cdsp.scribbles.rasterise
 from cdsp.io.outputs import LEDGER
-from cdsp.scribbles.strokes import (
-    WIDEST,
-    Box,
-    ImageStrokes,
-    Stroke,
-    arc_length,
-    cut,
-    rasterise,
-    read_header,
-    read_strokes,
-    write_strokes,
-)
+from cdsp.scribbles.rasterise import rasterise
+from cdsp.scribbles.stroke_files import read_header, read_strokes, write_strokes
+from cdsp.scribbles.strokes import WIDEST, Box, ImageStrokes, Stroke, arc_length, cut
 
 coordinates = st.floats(-15, 35, allow_nan=False).map(lambda value: round(value, 3))
 polylines = st.lists(st.tuples(coordinates, coordinates), min_size=1, max_size=6)
@@ -152,7 +143,7 @@ def test_a_long_stroke_is_its_parts(monkeypatch):
     parts = [Stroke(1, points[index : index + 2], 2.5) for index in range(39)]
     np.testing.assert_array_equal(whole, rasterise(parts, 40, 40))
     for block in (1, 500):
-        monkeypatch.setattr(cdsp.scribbles.strokes, "_BLOCK", block)
+        monkeypatch.setattr(cdsp.scribbles.rasterise, "_BLOCK", block)
         np.testing.assert_array_equal(rasterise([Stroke(1, points, 2.5)], 40, 40), whole)
 
 

@@ -11,8 +11,9 @@ from scipy.ndimage import distance_transform_edt
 
 from cdsp.scribbles.degrade import drop_annotations, shrink_stroke
 from cdsp.scribbles.loops import background_loops
+from cdsp.scribbles.rasterise import rasterise
 from cdsp.scribbles.simulate import simulate_strokes
-from cdsp.scribbles.strokes import ImageStrokes, arc_length, rasterise
+from cdsp.scribbles.strokes import ImageStrokes, arc_length
 from cdsp.scribbles.styles import STYLES, Loop, StyleName
 
 SHAPE = (150, 200)

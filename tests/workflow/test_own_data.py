@@ -12,12 +12,13 @@ from typer.testing import CliRunner
 from workflow_runner import NETWORK, ROOT, copy_workflow, planned, shared_folder, snakemake
 
 from cdsp import cli
-from cdsp.dataset.shapes import CLASS_NAMES, draw_shape_scene
+from cdsp.dataset.shape_classes import CLASS_NAMES
+from cdsp.dataset.shapes import draw_shape_scene
 from cdsp.io.files import IGNORE, VOC_PALETTE, write_label
 from cdsp.io.store import LabelStore
+from cdsp.scribbles.rasterise import rasterise
 from cdsp.scribbles.scribble_labels import read_image_classes
 from cdsp.scribbles.simulate import simulate_strokes
-from cdsp.scribbles.strokes import rasterise
 from cdsp.scribbles.styles import STYLES
 
 pytest.importorskip("snakemake")

@@ -17,7 +17,8 @@ from cdsp.io.files import IGNORE
 from cdsp.io.outputs import atomic_path
 from cdsp.pictures.overlay import overlay, overlay_scribbles
 from cdsp.pictures.style import add_legend, style
-from cdsp.scribbles.strokes import Box, ImageStrokes, rasterise
+from cdsp.scribbles.rasterise import rasterise
+from cdsp.scribbles.strokes import Box, ImageStrokes
 
 _SIDE = 640  # longer side of a photograph, pixels
 _WIDER = 4.0  # px, by which strokes are drawn wider, so that they are seen

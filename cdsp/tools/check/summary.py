@@ -11,7 +11,8 @@ import numpy as np
 from cdsp.dataset.voc_layout import Dataset
 from cdsp.io.files import IGNORE
 from cdsp.scribbles.class_order import ClassOrder
-from cdsp.scribbles.strokes import ImageStrokes, Stroke, rasterise
+from cdsp.scribbles.rasterise import rasterise
+from cdsp.scribbles.strokes import ImageStrokes, Stroke
 
 
 @dataclass
