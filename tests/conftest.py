@@ -9,7 +9,7 @@ from hypothesis import settings
 from cdsp.dataset.prepare import make_shapes
 from cdsp.dataset.voc_layout import Dataset
 from cdsp.io.store import write_store
-from cdsp.networks.checkpoint import NetworkCheckpoint, segmentor_arguments, write_network
+from cdsp.networks.checkpoint import NetworkCheckpoint, segmentation_arguments, write_network
 from cdsp.networks.heads import build_network
 from cdsp.networks.settings import NetworkSettings
 from cdsp.scribbles.degrade import Degradation
@@ -81,8 +81,8 @@ def tiny_weights(tiny_data, tmp_path_factory):
     write_network(
         path,
         NetworkCheckpoint(
-            kind="segmentor",
-            arguments=segmentor_arguments(network, num_classes),
+            kind="segmentation",
+            arguments=segmentation_arguments(network, num_classes),
             classes=tiny_data.dataset.classes,
             colours={},
             name={"dataset": "tiny", "method": "scribble_only", "seed": 0},

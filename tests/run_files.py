@@ -9,7 +9,7 @@ NAME = {
     "method": "cdsp",
     "supervision": "scribbles + pseudo-labels",
     "network": "deeplabv3plus-resnet18",
-    "segmentor": "deeplabv3plus",
+    "head": "deeplabv3plus",
     "backbone": "resnet18",
     "scribbles": "full",
     "pseudo_labels": "cam",

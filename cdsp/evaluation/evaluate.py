@@ -75,7 +75,7 @@ def evaluate(
     pictures = [] if predictions is None else [predictions / f"{name}.png" for name in ids]
     masks = [dataset.mask_path(name) for name in ids]
     check_outputs([output / "metrics.json", *pictures], inputs=[weights, *masks])
-    checkpoint = read_network(weights, "segmentor")
+    checkpoint = read_network(weights, "segmentation")
     checkpoint.require_classes(dataset.classes, weights)
     averaged = class_indices(settings.classes, dataset.classes)
     network = checkpoint.network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -159,7 +159,7 @@ def predict(
         read_image(path)
     files = [output / f"{name}{ending}" for name in stems for ending in (".png", "_overlay.jpg")]
     check_outputs([output / "classes.txt", *files], inputs=[*images, weights])
-    checkpoint = read_network(weights, "segmentor")
+    checkpoint = read_network(weights, "segmentation")
     lines = "".join(f"{index} {name}\n" for index, name in enumerate(checkpoint.classes))
     network = checkpoint.network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     palette = class_palette(checkpoint.classes, checkpoint.colours)

@@ -23,7 +23,7 @@ from cdsp.networks.tensor_files import (
 from cdsp.settings import parse_settings, settings_dict
 
 FORMAT = "cdsp-network"
-VERSION = 3
+VERSION = 4
 
 
 @dataclass(frozen=True)
@@ -31,8 +31,8 @@ class NetworkCheckpoint:
     """A network as it is kept in a file.
 
     Attributes:
-        kind: "segmentor" or "classifier".
-        arguments: what builds it: see `segmentor_arguments`, or the arguments of `Classifier`.
+        kind: "segmentation" or "classifier".
+        arguments: what builds it: see `segmentation_arguments`, or the arguments of `Classifier`.
         classes: names of all classes; the first is the background.
         colours: class → (red, green, blue), where it is not VOC's.
         name: what the network is: its method, data set, seed and whatever else tells it apart.
@@ -64,7 +64,7 @@ class NetworkCheckpoint:
             )
 
 
-def segmentor_arguments(settings: NetworkSettings, num_classes: int) -> dict[str, Any]:
+def segmentation_arguments(settings: NetworkSettings, num_classes: int) -> dict[str, Any]:
     """The arguments that a segmentation network is kept with."""
     return {"network": settings_dict(settings), "num_classes": num_classes}
 
@@ -105,7 +105,7 @@ def read_network(path: Path, kind: str) -> NetworkCheckpoint:
             "the weights.pt of a run"
         )
     if value.get("kind") != kind:
-        raise ValueError(f"{path}: expected a {kind}, found a {value.get('kind')}")
+        raise ValueError(f"{path}: expected a {kind} network, found a {value.get('kind')} network")
     try:
         return _build(path, kind, value)
     except (KeyError, TypeError, ValueError, AttributeError, RuntimeError, OverflowError) as error:
@@ -113,7 +113,7 @@ def read_network(path: Path, kind: str) -> NetworkCheckpoint:
             raise
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ValueError(
-            f"{path}: does not describe a {kind} ({reason}); train it again"
+            f"{path}: does not describe a {kind} network ({reason}); train it again"
         ) from error
 
 

@@ -47,7 +47,7 @@ def export_probabilities(
         ValueError: a network of other classes; see also `check_image_classes`.
     """
     check_image_classes(dataset, image_classes)
-    checkpoint = read_network(weights, "segmentor")
+    checkpoint = read_network(weights, "segmentation")
     checkpoint.require_classes(dataset.classes, weights)
     network = checkpoint.network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 

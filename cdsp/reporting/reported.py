@@ -23,7 +23,7 @@ def load_reported(table: str) -> pd.DataFrame:
     Returns:
         A data frame of the rows in the order of the file. Text, empty where it is not known:
         method (a row of this project's `methods` where it is the same one), supervision,
-        segmentor, backbone, pseudo_labels and citation. Percent, NaN where it is not known:
+        head, backbone, pseudo_labels and citation. Percent, NaN where it is not known:
         pseudo_label_miou (of the labels themselves), reported (mIoU on the validation images) and
         reported_test (on the test images).
 

@@ -21,7 +21,7 @@ NAMES = (
     "method",
     "supervision",
     "network",
-    "segmentor",
+    "head",
     "backbone",
     "scribbles",
     "pseudo_labels",

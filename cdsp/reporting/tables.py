@@ -26,7 +26,7 @@ COLUMNS = (
     "method",
     "supervision",
     "network",
-    "segmentor",
+    "head",
     "backbone",
     "dataset",
     "scribbles",

@@ -59,7 +59,7 @@ def segmentation(
         "method": method,
         "supervision": parsed_method.supervision,
         "network": network_name or built.name,
-        "segmentor": built.head,
+        "head": built.head,
         "backbone": built.backbone,
         "scribbles": data.parameter("scribbles"),
         "pseudo_labels": data.parameter("recipe"),

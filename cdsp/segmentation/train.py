@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from cdsp.networks.checkpoint import NetworkCheckpoint, segmentor_arguments, write_network
+from cdsp.networks.checkpoint import NetworkCheckpoint, segmentation_arguments, write_network
 from cdsp.networks.heads import build_network
 from cdsp.networks.layers import freeze_batch_norm
 from cdsp.networks.settings import NetworkSettings
@@ -139,8 +139,8 @@ def build_trainer(
 
     def write(deployed: nn.Module, path: Path) -> None:
         checkpoint = NetworkCheckpoint(
-            kind="segmentor",
-            arguments=segmentor_arguments(network_settings, len(dataset.classes)),
+            kind="segmentation",
+            arguments=segmentation_arguments(network_settings, len(dataset.classes)),
             classes=dataset.classes,
             colours=dataset.colours,
             name=name,
@@ -165,7 +165,7 @@ def build_trainer(
             loss_scaling=settings.precision == "float16",
         ),
         identity=identity,
-        kind="segmentor",
+        kind="segmentation",
         write=write,
         device=device,
         num_workers=num_workers,

@@ -39,7 +39,7 @@ def evaluated(tiny_data, tiny_weights, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def expected_predictions(tiny_data, tiny_weights, evaluated):
-    network = read_network(tiny_weights, "segmentor").network
+    network = read_network(tiny_weights, "segmentation").network
     predictions = {}
     for image_id in tiny_data.dataset.splits["val"]:
         image = tiny_data.dataset.image(image_id)
@@ -173,7 +173,7 @@ def test_photographs_of_any_size_and_mode_are_segmented(photographs, tiny_weight
         name for path in photographs for name in (f"{path.stem}.png", f"{path.stem}_overlay.jpg")
     }
     assert {path.name for path in output.glob("[!.]*")} == names | {"classes.txt"}
-    checkpoint = read_network(tiny_weights, "segmentor")
+    checkpoint = read_network(tiny_weights, "segmentation")
     lines = (output / "classes.txt").read_text().splitlines()
     assert lines[0] == "0 background"
     assert [line.split(" ", 1)[1] for line in lines] == list(checkpoint.classes)

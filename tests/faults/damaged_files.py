@@ -21,7 +21,7 @@ from cdsp.networks.backbones import build_backbone
 from cdsp.networks.checkpoint import (
     NetworkCheckpoint,
     read_network,
-    segmentor_arguments,
+    segmentation_arguments,
     write_network,
 )
 from cdsp.networks.classifier import Classifier
@@ -90,9 +90,9 @@ def make_files(folder: Path) -> dict[str, Readable]:
     }  # fmt: skip
     for kind, network, arguments in (
         (
-            "segmentor",
+            "segmentation",
             build_network(network_settings, num_classes),
-            segmentor_arguments(network_settings, num_classes),
+            segmentation_arguments(network_settings, num_classes),
         ),
         ("classifier", Classifier(**classifier), classifier),
     ):
@@ -162,7 +162,7 @@ def make_files(folder: Path) -> dict[str, Readable]:
         ),
         "store": Readable(folder / "full/labels.h5", store(folder / "full/labels.h5")),
         "store with attributes": Readable(folder / "cams.h5", store(folder / "cams.h5")),
-        "weights": Readable(folder / "segmentor.pt", network("segmentor")),
+        "weights": Readable(folder / "segmentation.pt", network("segmentation")),
         "classifier": Readable(folder / "classifier.pt", network("classifier")),
         "backbone": Readable(folder / "backbone.pth", backbone_weights),
         "state": Readable(folder / "state.pt", state),

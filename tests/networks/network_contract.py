@@ -10,7 +10,7 @@ from cdsp.networks.backbones import Backbone, build_backbone
 from cdsp.networks.checkpoint import (
     NetworkCheckpoint,
     read_network,
-    segmentor_arguments,
+    segmentation_arguments,
     write_network,
 )
 from cdsp.networks.heads import SegmentationNetwork, build_network
@@ -143,8 +143,8 @@ class NetworkContract:
     @torch.inference_mode()
     def test_it_comes_back_from_its_file(self, network, tmp_path):
         checkpoint = NetworkCheckpoint(
-            kind="segmentor",
-            arguments=segmentor_arguments(small_settings(self.head), NUM_CLASSES),
+            kind="segmentation",
+            arguments=segmentation_arguments(small_settings(self.head), NUM_CLASSES),
             classes=("background", "cat", "dog"),
             colours={},
             name={},
@@ -152,7 +152,7 @@ class NetworkContract:
             network=network,
         )
         write_network(tmp_path / "weights.pt", checkpoint)
-        again = read_network(tmp_path / "weights.pt", "segmentor").network
+        again = read_network(tmp_path / "weights.pt", "segmentation").network
         images = torch.randn(2, 3, 33, 26)
         assert torch.equal(again(images).logits, network(images).logits)
 

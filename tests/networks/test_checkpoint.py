@@ -14,22 +14,22 @@ from cdsp.networks.checkpoint import (
     VERSION,
     NetworkCheckpoint,
     read_network,
-    segmentor_arguments,
+    segmentation_arguments,
     write_network,
 )
 from cdsp.networks.classifier import Classifier
 from cdsp.networks.tensor_files import read_tensors, save_tensors
 
 ARGUMENTS: dict[str, dict[str, Any]] = {
-    "segmentor": segmentor_arguments(small_settings("deeplabv3plus"), 3),
+    "segmentation": segmentation_arguments(small_settings("deeplabv3plus"), 3),
     "classifier": {"backbone": "resnet18", "output_stride": 16, "num_classes": 2},
 }
 
 
 def make_checkpoint(kind: str) -> NetworkCheckpoint:
     torch.manual_seed(0)
-    is_segmentor = kind == "segmentor"
-    network = small_network("deeplabv3plus") if is_segmentor else Classifier(**ARGUMENTS[kind])
+    is_segmentation = kind == "segmentation"
+    network = small_network("deeplabv3plus") if is_segmentation else Classifier(**ARGUMENTS[kind])
     network.train()
     network(torch.randn(2, 3, 33, 33))  # so that the running statistics are not the initial ones
     return NetworkCheckpoint(
@@ -44,11 +44,11 @@ def make_checkpoint(kind: str) -> NetworkCheckpoint:
 
 
 @pytest.fixture(scope="module")
-def segmentor() -> NetworkCheckpoint:
-    return make_checkpoint("segmentor")
+def segmentation() -> NetworkCheckpoint:
+    return make_checkpoint("segmentation")
 
 
-@pytest.mark.parametrize("kind", ["segmentor", "classifier"])
+@pytest.mark.parametrize("kind", ["segmentation", "classifier"])
 def test_a_network_comes_back_as_it_was(tmp_path, kind):
     checkpoint = make_checkpoint(kind)
     write_network(tmp_path / "new" / "network.pt", checkpoint)
@@ -69,16 +69,16 @@ def test_a_network_comes_back_as_it_was(tmp_path, kind):
     checkpoint.network.eval()
     with torch.inference_mode():
         wanted, found = checkpoint.network(images), again.network(images)
-    if kind == "segmentor":
+    if kind == "segmentation":
         wanted, found = wanted.logits, found.logits
     assert torch.equal(wanted, found)
 
 
-def test_equal_networks_give_equal_bytes(tmp_path, segmentor):
+def test_equal_networks_give_equal_bytes(tmp_path, segmentation):
     paths = [tmp_path / "one.pt", tmp_path / "another" / "name.pt", tmp_path / "again.pt"]
-    write_network(paths[0], segmentor)
-    write_network(paths[1], segmentor)
-    write_network(paths[2], read_network(paths[0], "segmentor"))
+    write_network(paths[0], segmentation)
+    write_network(paths[1], segmentation)
+    write_network(paths[2], read_network(paths[0], "segmentation"))
     assert len({path.read_bytes() for path in paths}) == 1
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         LEDGER,
@@ -88,9 +88,12 @@ def test_equal_networks_give_equal_bytes(tmp_path, segmentor):
     ]
 
 
-def test_another_kind_is_refused(tmp_path, segmentor):
-    write_network(tmp_path / "network.pt", segmentor)
-    with pytest.raises(ValueError, match=r"network\.pt: expected a classifier, found a segmentor"):
+def test_another_kind_is_refused(tmp_path, segmentation):
+    write_network(tmp_path / "network.pt", segmentation)
+    with pytest.raises(
+        ValueError,
+        match=r"network\.pt: expected a classifier network, found a segmentation network",
+    ):
         read_network(tmp_path / "network.pt", "classifier")
 
 
@@ -99,42 +102,42 @@ def rewrite(path: Path, checkpoint: NetworkCheckpoint, **changes: Any) -> None:
     save_tensors(path, {**read_tensors(path), **changes})
 
 
-def test_other_formats_and_versions_are_refused(tmp_path, segmentor):
+def test_other_formats_and_versions_are_refused(tmp_path, segmentation):
     path = tmp_path / "network.pt"
     for changes in ({"version": VERSION + 1}, {"format": "other"}):
-        rewrite(path, segmentor, **changes)
+        rewrite(path, segmentation, **changes)
         with pytest.raises(ValueError, match=f"expected {FORMAT} version {VERSION}, found"):
-            read_network(path, "segmentor")
-    save_tensors(path, segmentor.network.state_dict())
+            read_network(path, "segmentation")
+    save_tensors(path, segmentation.network.state_dict())
     with pytest.raises(ValueError, match=r"found \(None, None\)"):
-        read_network(path, "segmentor")
+        read_network(path, "segmentation")
 
 
-def test_tensors_of_another_network_are_refused(tmp_path, segmentor):
+def test_tensors_of_another_network_are_refused(tmp_path, segmentation):
     path = tmp_path / "network.pt"
-    rewrite(path, segmentor, arguments={**segmentor.arguments, "num_classes": 4})
+    rewrite(path, segmentation, arguments={**segmentation.arguments, "num_classes": 4})
     with pytest.raises(ValueError, match=r"tensors are not those.*decoder\.3\.weight is \(3, 8"):
-        read_network(path, "segmentor")
-    state = {k: v for k, v in segmentor.network.state_dict().items() if k != "decoder.3.bias"}
-    rewrite(path, segmentor, state=state)
+        read_network(path, "segmentation")
+    state = {k: v for k, v in segmentation.network.state_dict().items() if k != "decoder.3.bias"}
+    rewrite(path, segmentation, state=state)
     with pytest.raises(ValueError, match=r"1 keys missing \(decoder\.3\.bias\)"):
-        read_network(path, "segmentor")
+        read_network(path, "segmentation")
 
 
-def test_missing_and_truncated_files_are_refused(tmp_path, segmentor):
+def test_missing_and_truncated_files_are_refused(tmp_path, segmentation):
     path = tmp_path / "network.pt"
     with pytest.raises(ValueError, match=r"network\.pt: no such file"):
-        read_network(path, "segmentor")
-    write_network(path, segmentor)
+        read_network(path, "segmentation")
+    write_network(path, segmentation)
     data = path.read_bytes()
     path.write_bytes(data[: len(data) // 2])
     with pytest.raises(ValueError, match="no weights of cdsp or PyTorch that can be read"):
-        read_network(path, "segmentor")
+        read_network(path, "segmentation")
 
 
-def test_a_failed_write_leaves_the_old_network(tmp_path, segmentor):
+def test_a_failed_write_leaves_the_old_network(tmp_path, segmentation):
     path = tmp_path / "network.pt"
-    write_network(path, segmentor)
+    write_network(path, segmentation)
     before = path.read_bytes()
     with pytest.raises(Exception, match="pickle"):
         save_tensors(path, {"state": torch.zeros(100), "bad": lambda: None})
@@ -142,32 +145,32 @@ def test_a_failed_write_leaves_the_old_network(tmp_path, segmentor):
     assert sorted(file.name for file in tmp_path.iterdir()) == [LEDGER, "network.pt"]
 
 
-def test_a_trained_network_is_not_taken_for_backbone_weights(tmp_path, segmentor):
-    write_network(tmp_path / "network.pt", segmentor)
+def test_a_trained_network_is_not_taken_for_backbone_weights(tmp_path, segmentation):
+    write_network(tmp_path / "network.pt", segmentation)
     with pytest.raises(ValueError, match=r"not the weights of resnet18.*keys missing"):
-        segmentor.network.backbone.load_weights(str(tmp_path / "network.pt"))  # type: ignore[operator, union-attr]
+        segmentation.network.backbone.load_weights(str(tmp_path / "network.pt"))  # type: ignore[operator, union-attr]
 
 
-def test_one_flipped_bit_of_a_tensor_is_refused(tmp_path, segmentor):
+def test_one_flipped_bit_of_a_tensor_is_refused(tmp_path, segmentation):
     path = tmp_path / "network.pt"
-    write_network(path, segmentor)
+    write_network(path, segmentation)
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 0x40
     path.write_bytes(data)
     with pytest.raises(ValueError, match=r"network\.pt: damaged: .* is not what its checksum says"):
-        read_network(path, "segmentor")
+        read_network(path, "segmentation")
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_a_network_of_numbers_that_are_not_finite_is_refused(tmp_path, segmentor, value):
+def test_a_network_of_numbers_that_are_not_finite_is_refused(tmp_path, segmentation, value):
     path = tmp_path / "network.pt"
-    broken = copy.deepcopy(segmentor)
+    broken = copy.deepcopy(segmentation)
     name, parameter = next(broken.network.named_parameters())
     with torch.no_grad():
         parameter.view(-1)[3] = value
     write_network(path, broken)
     with pytest.raises(ValueError, match=rf"network\.pt: {re.escape(name)} has 1 values that are"):
-        read_network(path, "segmentor")
+        read_network(path, "segmentation")
 
 
 @pytest.mark.parametrize(
@@ -186,15 +189,15 @@ def test_a_network_of_numbers_that_are_not_finite_is_refused(tmp_path, segmentor
         {"name": 3},
     ],
 )
-def test_a_file_that_lies_is_refused_before_memory_is_taken(tmp_path, segmentor, changes):
+def test_a_file_that_lies_is_refused_before_memory_is_taken(tmp_path, segmentation, changes):
     path = tmp_path / "network.pt"
-    write_network(path, segmentor)
+    write_network(path, segmentation)
     value = read_tensors(path)
     for key, change in changes.items():
         value[key] = value[key] | change if key == "arguments" else change
     save_tensors(path, value)
     with pytest.raises(ValueError, match=r"network\.pt: "):
-        read_network(path, "segmentor")
+        read_network(path, "segmentation")
 
 
 def test_a_tensor_that_its_file_does_not_hold_is_refused(tmp_path):

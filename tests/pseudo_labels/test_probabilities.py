@@ -30,7 +30,7 @@ def test_each_image_has_its_own_classes_that_sum_to_one(
     assert (tmp_path / "one.h5").read_bytes() == (tmp_path / "two.h5").read_bytes()
     store = LabelStore(tmp_path / "one.h5", "probabilities")
     assert list(store) == list(tiny_data.dataset.splits["train"])
-    checkpoint = read_network(tiny_weights, "segmentor")
+    checkpoint = read_network(tiny_weights, "segmentation")
     for image_id in store:
         classes = store.attributes(image_id)["classes"]
         assert classes == [0, *image_classes[image_id]]

@@ -9,7 +9,7 @@ from cdsp.reporting.settings import REPORTED_TABLES
 COLUMNS = [
     "method",
     "supervision",
-    "segmentor",
+    "head",
     "backbone",
     "pseudo_labels",
     "pseudo_label_miou",
@@ -50,7 +50,7 @@ def test_every_row_of_the_file_is_in_one_table():
 
 
 def test_numbers_of_the_paper():
-    network = {"segmentor": "deeplabv3plus", "backbone": "resnet101"}
+    network = {"head": "deeplabv3plus", "backbone": "resnet101"}
     assert cell("table1", method="cdsp", **network) == 75.9
     assert cell("table1", "reported_test", method="cdsp", **network) == 76.0
     assert cell("table1", method="full_supervision", **network) == 78.14

@@ -37,7 +37,7 @@ ROW = {
     "method": "cdsp",
     "supervision": "scribbles + pseudo-labels",
     "network": "deeplabv3plus-resnet18",
-    "segmentor": "deeplabv3plus",
+    "head": "deeplabv3plus",
     "backbone": "resnet18",
     "dataset": "shapes",
     "scribbles": "full",

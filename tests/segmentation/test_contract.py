@@ -194,7 +194,7 @@ def test_the_averaged_teacher_is_what_a_run_leaves_behind(tmp_path, trainer_of, 
 
     monkeypatch.setattr(trainer.optimizer, "step", step)
     trainer.run(tmp_path / "weights.pt")
-    found = read_network(tmp_path / "weights.pt", "segmentor").network.state_dict()
+    found = read_network(tmp_path / "weights.pt", "segmentation").network.state_dict()
     for name, value in expected.items():
         torch.testing.assert_close(found[name], value, rtol=1e-4, atol=1e-6)
     moved = {name for name, value in network.state_dict().items() if (value != found[name]).any()}
@@ -235,14 +235,14 @@ RIVALS = ("colour_pairs", "prototypes", "two_views", "mirrored")
 def plain(trainer_of, tmp_path_factory):
     """The weights of a run without any rival."""
     path = trainer_of({"mask": 1}).run(tmp_path_factory.mktemp("plain") / "weights.pt")
-    return read_network(path, "segmentor").network.state_dict()
+    return read_network(path, "segmentation").network.state_dict()
 
 
 @pytest.mark.parametrize("name", RIVALS)
 def test_a_rival_is_logged_and_trains_the_network(tmp_path, trainer_of, plain, name):
     path = trainer_of({"mask": 1, name: 1}).run(tmp_path / "weights.pt")
     assert read_log(tmp_path)[-1][name] > 0
-    found = read_network(path, "segmentor").network.state_dict()
+    found = read_network(path, "segmentation").network.state_dict()
     assert found.keys() == plain.keys()
     assert any(not torch.equal(found[key], plain[key]) for key in found)
 

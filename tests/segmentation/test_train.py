@@ -126,7 +126,7 @@ def test_a_finished_run_leaves_its_record_and_no_state(finished, tiny_training, 
 
 
 def test_the_weights_know_what_they_are(finished, tiny_training, tiny_settings):
-    stored = read_network(finished / "weights.pt", "segmentor")
+    stored = read_network(finished / "weights.pt", "segmentation")
     assert stored.classes == tiny_training.dataset.classes
     assert stored.name == {"method": "tiny", "seed": 0}
     assert stored.settings == read_object(finished / "settings.json")
@@ -168,7 +168,7 @@ def test_a_finished_run_is_not_trained_again(
 
     make_trainer(data, all_terms, replace(tiny_settings, epochs=2)).run(folder / "weights.pt")
     assert len(read_log(folder)) == 2
-    assert read_network(folder / "weights.pt", "segmentor").settings["settings"]["epochs"] == 2
+    assert read_network(folder / "weights.pt", "segmentation").settings["settings"]["epochs"] == 2
 
 
 def test_a_finished_run_stays_whole_until_another_has_replaced_it(
@@ -206,7 +206,7 @@ def test_a_finished_run_stays_whole_until_another_has_replaced_it(
                     trainer.run(folder / "weights.pt")
                 assert not (folder / "weights.pt").exists()
     assert {path.name for path in folder.iterdir()} == FINISHED
-    stored = read_network(folder / "weights.pt", "segmentor")
+    stored = read_network(folder / "weights.pt", "segmentation")
     assert stored.settings == read_object(folder / "settings.json")
     assert len(read_log(folder)) == 2
 
@@ -231,7 +231,7 @@ def test_another_seed_gives_other_weights(
 ):
     trainer = make_trainer(tiny_training.open(all_terms), all_terms, tiny_settings, seed=1)
     trainer.run(tmp_path / "weights.pt")
-    first = read_network(finished / "weights.pt", "segmentor").network.parameters()
+    first = read_network(finished / "weights.pt", "segmentation").network.parameters()
     convolutions = [
         (one, other)
         for one, other in zip(first, trainer.objective.network.parameters(), strict=True)

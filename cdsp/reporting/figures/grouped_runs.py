@@ -37,7 +37,7 @@ def _parts(run: Evaluation) -> dict[str, str]:
     name = run.name
     return {
         "method": method_title(name["method"]),
-        "network": f"{name['segmentor']}-{name['backbone']}",
+        "network": f"{name['head']}-{name['backbone']}",
         "scribbles": "" if name["scribbles"] == "none" else name["scribbles"],
         "pseudo_labels": "" if name["pseudo_labels"] == "none" else name["pseudo_labels"],
         "dataset": name["dataset"],

@@ -80,7 +80,7 @@ def draw_panel(
             maps = [stores[name][image_id] for image_id in ids]
             columns.append((f"{title} λ = {exponent:g}", maps))
     for path in progress(weights, "predicting the panel"):
-        checkpoint = read_network(path, "segmentor")
+        checkpoint = read_network(path, "segmentation")
         network = checkpoint.network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         predictions = [
             predict_probabilities(network, image, settings, device)
