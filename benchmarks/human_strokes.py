@@ -132,9 +132,9 @@ def stroke_figures(mask: np.ndarray, strokes: tuple[Stroke, ...]) -> Figures:
                 waver, turning = course(stroke.points, diagonal)
                 figures[f"waver, {where}, % D"].append(waver)
                 figures[f"turning, {where}, degrees per % D"].append(turning)
-    figures["length of a background stroke, % D"] = [
-        100 * arc_length(stroke.points) / diagonal for stroke in strokes if stroke.class_id == 0
-    ]
+    lengths = [arc_length(stroke.points) for stroke in strokes if stroke.class_id == 0]
+    figures["length of a background stroke, % D"] = [100 * each / diagonal for each in lengths]
+    figures["length of an image's background strokes, % D"] = [100 * sum(lengths) / diagonal]
     thin = [Stroke(stroke.class_id, stroke.points, 3) for stroke in strokes]
     figures["coverage at 3 px, %"] = [100 * (rasterise(thin, height, width) != IGNORE).mean()]
     off = distance_to(label == 0)

@@ -88,10 +88,8 @@ STYLES: dict[StyleName, Style] = {
         area_per_stroke=0.25,
         most_strokes=2,
         objects=Hand(reach=1, longest=5, smoothing=1, jitter=0.45, wave=1.3, tip=0.1, margin=-3),
-        background=Hand(
-            reach=0.97, longest=5, smoothing=0.1, jitter=0.04, wave=0.1, tip=0, margin=-3
-        ),
-        loop=Loop(place=0.615, stray=0.19, rounding=0.03, shortest=0.49, pieces=1),
+        background=Hand(reach=1, longest=5, smoothing=0.1, jitter=0.03, wave=0.1, tip=0, margin=-3),
+        loop=Loop(place=0.63, stray=0.165, rounding=0.03, shortest=0.49, pieces=1),
     ),
     "hasty": Style(
         coverage=0.05,

@@ -57,15 +57,22 @@ def test_the_settings_offer_every_style():
     assert get_args(StyleName) == tuple(STYLES)
 
 
-def test_the_medial_axis_is_drawn_as_it_was_before_there_were_styles():
-    """The digest was computed by the code before the styles."""
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("medial_axis", "d32b0a408d5a24d8b3cd26002dd827cdc4439ea1401d73d640ea8744ab485e2c"),
+        ("scribblesup", "eb99bf1593717c77bde70ae46e981e0ab72d2eaeb28f34021022d1821aad4020"),
+    ],
+)
+def test_strokes_behind_documented_numbers_are_drawn_as_they_were(name, expected):
+    """``medial_axis`` as before there were styles, ``scribblesup`` as docs/results.md used it."""
     y, x = np.mgrid[:180, :240]
     mask = np.where((x - 90) ** 2 / 70**2 + (y - 80) ** 2 / 45**2 < 1, 7, 0).astype(np.uint8)
     mask[100:170, 180:215] = 12
     mask[20:40, 120:230] = 7
     mask[:, 60:62] = 255
-    strokes = [stroke for seed in range(3) for stroke in draw(mask, STYLES["medial_axis"], seed)]
-    assert digest(strokes) == "d32b0a408d5a24d8b3cd26002dd827cdc4439ea1401d73d640ea8744ab485e2c"
+    strokes = [stroke for seed in range(3) for stroke in draw(mask, STYLES[name], seed)]
+    assert digest(strokes) == expected
 
 
 @each_style
