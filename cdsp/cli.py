@@ -25,7 +25,7 @@ STAGES = {
     "pseudo_labels": "Classifier → class activation maps → pseudo-labels.",
     "distance_maps": "Compute distance maps of scribbles or of a pseudo-label's boundary.",
     "segmentation": "Train a segmentation network.",
-    "evaluation": "Evaluate a network on the validation images.",
+    "evaluation": "Evaluate a network on validation masks or held-out strokes.",
     "reporting": "Tables and figures from many runs.",
 }
 """Name of a stage → what its command does; the command stands in ``cdsp/<stage>/command.py``."""

@@ -30,6 +30,7 @@ def metrics_content(**changes: Any) -> dict[str, Any]:
         "mean_iou": 0.5,
         "pixel_accuracy": 0.75,
         "class_iou": {"background": 0.9, "cat": None},
+        "own_labels": None,
         "training": {"seed": 0, "terms": {"scribble": {"weight": 1.0}}},
         "environment": {"torch": "9.8.7", "device": "cpu", "cpu": "abacus"},
         **changes,

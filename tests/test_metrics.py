@@ -1,12 +1,25 @@
+import json
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
+from scipy.stats import binomtest
 from torchmetrics.classification import MulticlassConfusionMatrix, MulticlassJaccardIndex
 
-from cdsp.metrics import class_indices, confusion_matrix, scores
+from cdsp.metrics import (
+    HeldOut,
+    class_indices,
+    confusion_matrix,
+    held_out_entries,
+    mean_share,
+    read_shares,
+    recall,
+    scores,
+    wilson,
+)
 
 NUM_CLASSES = 4
 values = st.sampled_from([*range(NUM_CLASSES), 255])
@@ -102,3 +115,75 @@ def test_names_of_classes_become_indices():
     assert class_indices([], classes) is None
     with pytest.raises(ValueError, match="unknown class 'dgo'; did you mean 'dog'"):
         class_indices(["dgo"], classes)
+
+
+@given(st.integers(1, 500), st.floats(0, 1))
+def test_the_interval_of_a_fraction_is_wilsons(number, share):
+    right = round(share * number)
+    expected = binomtest(right, number).proportion_ci(0.95, method="wilson")
+    found = wilson(right / number, number)
+    assert found.value == right / number
+    assert (found.low, found.high) == pytest.approx((expected.low, expected.high), abs=1e-12)
+
+
+def test_the_interval_of_a_mean_holds_it_as_often_as_it_says():
+    rng = np.random.default_rng(0)
+    truth, numbers = np.array([0.9, 0.6, 0.97]), np.array([12, 20, 30])
+    held = 0
+    for _ in range(2000):
+        found = rng.binomial(numbers, truth) / numbers
+        mean = mean_share([wilson(*pair) for pair in zip(found, numbers, strict=True)])
+        held += mean.low <= truth.mean() <= mean.high
+    assert 0.93 < held / 2000 < 0.99
+    assert mean_share([]) is None
+
+
+def test_images_are_the_trials_and_not_their_pixels():
+    rng = np.random.default_rng(0)
+    held = number = 0
+    for _ in range(300):
+        counts = HeldOut(2)
+        for _ in range(15):
+            strokes = np.full((8, 8), 255, np.uint8)
+            strokes[: rng.integers(1, 5)] = 1
+            prediction = np.full((8, 8), rng.random() < 0.8)  # all of an image is right, or none
+            counts.add(strokes, prediction.astype(np.uint8))
+        nothing, share = counts.shares()
+        assert nothing is None
+        held += share.low <= 0.8 <= share.high
+        number += 1
+    assert held / number > 0.92
+
+
+def test_held_out_pixels_are_counted_one_by_one():
+    rng = np.random.default_rng(1)
+    counts, right, total = HeldOut(3), np.zeros(3), np.zeros(3)
+    for _ in range(4):
+        strokes = rng.choice([0, 1, 255], (5, 6)).astype(np.uint8)
+        prediction = rng.choice([0, 1, 2, 255], (5, 6)).astype(np.uint8)
+        counts.add(strokes, prediction)
+        for true, predicted in zip(strokes.flat, prediction.flat, strict=True):
+            if true != 255:
+                total[true] += 1
+                right[true] += predicted == true
+    shares = counts.shares()
+    assert [share and share.value for share in shares] == [*(right[:2] / total[:2]), None]
+    entries = held_out_entries(("a", "b", "c"), shares)
+    assert entries["held_out_accuracy"] == pytest.approx((right[:2] / total[:2]).mean())
+    assert read_shares(json.loads(json.dumps(entries))) == dict(zip("abc", shares, strict=True))
+    only = held_out_entries(("a", "b", "c"), shares, [1])
+    assert only["held_out_accuracy"] == shares[1].value
+    assert held_out_entries(("a", "b", "c"), shares, [2])["held_out_accuracy"] is None
+
+
+@given(pairs)
+def test_the_recall_is_the_mean_of_the_classes(pair):
+    truth, prediction = pair
+    counted = (truth != 255) & (prediction != 255)
+    right = [
+        (prediction[counted & (truth == c)] == c).mean()
+        for c in range(NUM_CLASSES)
+        if (counted & (truth == c)).any()
+    ]
+    found = recall(confusion_matrix(truth, prediction, NUM_CLASSES))
+    assert found == (pytest.approx(np.mean(right)) if right else pytest.approx(np.nan, nan_ok=True))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from cdsp.settings import setting
 
@@ -18,8 +19,14 @@ class EvaluationSettings:
     window: int = setting(465, "side of the sliding window, pixels; 0 = whole image", minimum=0)
     stride: int = setting(310, "of the window, pixels", minimum=1)
     flip: bool = setting(False, "average with the mirrored image")
+    truth: Literal["masks", "held_out_strokes"] = setting(
+        "masks",
+        "what predictions are compared with: the masks of the validation images (mIoU), or strokes "
+        "of the training images that hold_out-<ratio> keeps from the training (share of right "
+        "pixels): a score without any mask",
+    )
     classes: tuple[str, ...] = setting(
-        (), "classes that the mIoU is averaged over; empty = all (for subsets of a data set)"
+        (), "classes that the score is averaged over; empty = all (for subsets of a data set)"
     )
 
     def __post_init__(self) -> None:

@@ -95,10 +95,27 @@ class Config:
                     f"{where}.reported: the reported numbers are of ScribbleSup, the data set "
                     f"is {self.dataset!r}; leave the key out"
                 )
+        if self.evaluation[table.protocol].truth == "held_out_strokes":
+            self._check_held_out(name)
         for item in table.scribbles:
             if Degradation.parse(item).name != item:
                 raise ValueError(
                     f"{where}.scribbles: write {Degradation.parse(item).name!r}, not {item!r}"
+                )
+
+    def _check_held_out(self, name: str) -> None:
+        """Check that a table on held-out strokes has some for each of its runs."""
+        table, where = self.tables[name], f"tables.{name}"
+        if "full" in table.scribbles:
+            raise ValueError(
+                f"{where}.scribbles: nothing is held out of 'full', and the protocol "
+                f"{table.protocol!r} measures on held-out strokes; write hold_out-0.25"
+            )
+        for item in table.methods:
+            if not self.method(item).reads & {"scribble", "pseudo_label"}:
+                raise ValueError(
+                    f"{where}.methods: {item!r} is not trained on strokes, and the protocol "
+                    f"{table.protocol!r} measures on those that were held out; leave it out"
                 )
 
     def _check_vary(self, table: str) -> None:

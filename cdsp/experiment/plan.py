@@ -21,6 +21,7 @@ from cdsp.experiment.variants import value_text
 from cdsp.io.json_files import canonical_json, digest
 from cdsp.maps import STORED
 from cdsp.pseudo_labels.settings import CamSettings, ClassifierSettings
+from cdsp.scribbles.degrade import Degradation
 from cdsp.segmentation.method import Method
 from cdsp.settings import settings_dict
 
@@ -118,8 +119,9 @@ class Plan:
     # scribbles
 
     def degradation_settings(self, scribbles: str) -> str:
-        """Of a degradation, as JSON; only dropping has settings."""
-        return settings_json(self.config.degradation) if loses_classes(scribbles) else "{}"
+        """Of a degradation, as JSON; only those that draw have settings."""
+        drawn = Degradation.parse(scribbles).is_random
+        return settings_json(self.config.degradation) if drawn else "{}"
 
     def named_classes(self, scribbles: str, classes_from: str) -> str:
         """The image-level classes of the degraded scribbles, or of the full ones."""
@@ -210,6 +212,28 @@ class Plan:
     def run_training(self, run: Run) -> str:
         """The settings of a run, as JSON."""
         return settings_json(self.config.run_settings(run).segmentation)
+
+    # evaluation
+
+    def own_labels(self, run: Run) -> list[str]:
+        """The store of what a run learnt from: pseudo-labels, or else scribbles; none of masks."""
+        reads = self.config.method(run.method).reads
+        if "pseudo_label" in reads:
+            return [self.paths.pseudo_labels(run.scribbles, run.pseudo_labels)]
+        return [self.paths.scribble_labels(run.scribbles)] if "scribble" in reads else []
+
+    def held_out_stores(self, run: Run, protocol: str) -> dict[str, str]:
+        """The stores that tell which strokes a run has not seen, where it is measured on them.
+
+        Returns:
+            Option of the command → path.
+        """
+        if self.config.evaluation[protocol].truth == "masks":
+            return {}
+        return {
+            "scribbles": self.paths.scribble_labels(run.scribbles),
+            "full-scribbles": self.paths.scribble_labels("full"),
+        }
 
     # tables
 

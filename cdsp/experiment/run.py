@@ -16,7 +16,7 @@ class Run:
     Attributes:
         method: name of a row of `methods`, or of a variant of one.
         network: name of a row of `networks`.
-        scribbles: "full", "shrink-<ratio>" or "drop-<ratio>"; "none" if it reads none.
+        scribbles: name of a degradation, such as "full"; "none" if it reads none.
         pseudo_labels: recipe, or "none" if it reads none.
         seed: of weights, order and augmentation.
     """

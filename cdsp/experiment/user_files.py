@@ -75,18 +75,22 @@ class UserFiles:
         assert folder is not None
         return self._content(_files(Path(folder).expanduser(), (".png",)))
 
-    def require_validation_images(self) -> None:
+    def require_validation_images(self, table: str) -> None:
         """Stop before hours of training where a user's own folder has nothing to evaluate on.
 
         Raises:
-            ValueError: it has no list of validation images.
+            ValueError: it has no list of validation images, and the table measures on masks.
         """
-        folder = own_folder(self._config)
-        path = None if folder is None else folder / "ImageSets/SegmentationAug/val.txt"
-        if path is not None and not path.is_file():
+        folder, protocol = own_folder(self._config), self._config.tables[table].protocol
+        if folder is None or self._config.evaluation[protocol].truth != "masks":
+            return
+        path = folder / "ImageSets/SegmentationAug/val.txt"
+        if not path.is_file():
             raise ValueError(
                 f"{path}: not there, so that there are no validation images for a table; list some "
-                "that have masks, or ask for the target networks in place of the table"
+                "that have masks, or measure on strokes that are held out of the training: "
+                f"'truth: held_out_strokes' in evaluation.{protocol}, and "
+                f"'scribbles: [hold_out-0.25]' in tables.{table}"
             )
 
     def _weights(self, source: str) -> str | None:

@@ -22,8 +22,8 @@ IGNORE = 255
 NOT_UTF_8 = "not UTF-8 text; save it as UTF-8"
 """What is said of a text in another encoding."""
 
-QUALITY_FORMAT, QUALITY_VERSION = "cdsp-pseudo-label-quality", 3
-METRICS_FORMAT, METRICS_VERSION = "cdsp-metrics", 2
+QUALITY_FORMAT, QUALITY_VERSION = "cdsp-pseudo-label-quality", 4
+METRICS_FORMAT, METRICS_VERSION = "cdsp-metrics", 3
 TABLE_FORMAT, TABLE_VERSION = "cdsp-table", 1
 """Formats that one stage writes and another reads."""
 

@@ -20,6 +20,7 @@ from cdsp.networks.checkpoint import NetworkCheckpoint, write_network
 from cdsp.networks.classifier import Classifier
 from cdsp.networks.layers import freeze_batch_norm
 from cdsp.pseudo_labels.settings import ClassifierSettings
+from cdsp.scribbles.scribble_labels import check_image_classes
 from cdsp.settings import settings_dict
 from cdsp.training.augmentation import augment_image, augment_map, draw_augmentation, normalise
 from cdsp.training.contract import Losses, Objective, Sum
@@ -192,28 +193,6 @@ def measure_classifier(
     columns = zip(np.array(scores).T, np.array(present).T, strict=True) if scores else ()
     precisions = [average_precision(*column) for column in columns]
     return dict(zip(dataset.classes[1:], precisions, strict=False))
-
-
-def check_image_classes(dataset: Dataset, image_classes: dict[str, list[int]]) -> None:
-    """Check that image-level classes are those of a data set's training images.
-
-    Raises:
-        ValueError: a training image has no entry, or one that the data set has no class for.
-    """
-    again = "make the scribbles again from the same data set"
-    missing = [name for name in dataset.splits["train"] if name not in image_classes]
-    if missing:
-        raise ValueError(
-            f"{len(missing)} training images have no image-level classes, such as {missing[0]}; "
-            f"{again}"
-        )
-    num_classes = len(dataset.classes)
-    for name in dataset.splits["train"]:
-        if not all(0 < class_id < num_classes for class_id in image_classes[name]):
-            raise ValueError(
-                f"{name}: image-level classes {image_classes[name]}, expected some of 1 to "
-                f"{num_classes - 1}; {again}"
-            )
 
 
 def open_scribbles(

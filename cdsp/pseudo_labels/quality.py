@@ -12,8 +12,9 @@ from cdsp.dataset.voc_layout import Dataset
 from cdsp.io.files import IGNORE, QUALITY_FORMAT, QUALITY_VERSION
 from cdsp.io.json_files import write_json
 from cdsp.io.store import LabelStore
-from cdsp.metrics import confusion_matrix, scores
+from cdsp.metrics import HeldOut, Share, confusion_matrix, held_out_entries, percent, scores
 from cdsp.progress import progress
+from cdsp.scribbles.held_out import held_out_strokes, open_strokes
 
 logger = logging.getLogger(__name__)
 
@@ -38,7 +39,8 @@ def measure_pseudo_labels(
             ``class_precision`` over the pixels that have a pseudo-label and a true one, their
             means over the classes that occur and ``pixel_accuracy``; ``coverage``, of the pixels
             by pseudo-labels; ``class_held_out_accuracy``, of the held-out stroke pixels of a class
-            those that have it, where 255 is wrong, and ``held_out_accuracy``, its mean.
+            those that have it, where 255 is wrong, and ``held_out_accuracy``, its mean, with their
+            95 % intervals (see `cdsp.metrics.held_out_entries`).
         scribbles: store of the scribbles that the labels were made from.
         full_scribbles: store of the scribbles before they were degraded.
 
@@ -48,10 +50,12 @@ def measure_pseudo_labels(
     """
     store = LabelStore(labels, "pseudo_labels")
     dataset = dataset.training_on(store)
-    strokes = _open_strokes(store, scribbles, full_scribbles)
+    strokes = []
+    if scribbles or full_scribbles:
+        strokes = open_strokes(scribbles, full_scribbles, store.parameters["scribbles"])
     num_classes = len(dataset.classes)
     confusion = np.zeros((num_classes, num_classes), np.int64)
-    held_out = np.zeros((num_classes, 2), np.int64)  # pixels of each class: all, right
+    held_out = HeldOut(num_classes)
     num_pixels = num_labelled = 0
     for image_id in progress(dataset.splits["train"], "measuring pseudo-labels"):
         label = store[image_id]
@@ -64,10 +68,7 @@ def measure_pseudo_labels(
         num_labelled += int((known & (label != IGNORE)).sum())
         if strokes:
             seen, full = (each[image_id] for each in strokes)
-            hidden = (seen == IGNORE) & (full != IGNORE)
-            for column, chosen in enumerate((hidden, hidden & (label == full))):
-                held_out[:, column] += np.bincount(full[chosen], minlength=num_classes)
-    accuracy = _ratio(held_out[:, 1], held_out[:, 0])
+            held_out.add(held_out_strokes(seen, full), label)
     quality = {
         "format": QUALITY_FORMAT,
         "version": QUALITY_VERSION,
@@ -75,28 +76,15 @@ def measure_pseudo_labels(
         "scribbles": store.parameters["scribbles"],
         **_against_masks(confusion, dataset),
         "coverage": num_labelled / num_pixels if num_pixels else None,
-        "held_out_accuracy": _mean(accuracy),
-        "class_held_out_accuracy": _by_class(accuracy, dataset),
+        **held_out_entries(dataset.classes, held_out.shares()),
     }
     write_json(output, quality)
     if quality["mean_iou"] is not None:
         logger.info("pseudo-labels: mIoU %.2f", 100 * quality["mean_iou"])
+    if quality["held_out_accuracy"] is not None:
+        share = Share(quality["held_out_accuracy"], *quality["held_out_interval"])
+        logger.info("pseudo-labels: held-out strokes right: %s", percent(share))
     return quality
-
-
-def _open_strokes(
-    labels: LabelStore, scribbles: Path | None, full_scribbles: Path | None
-) -> list[LabelStore]:
-    if scribbles is None and full_scribbles is None:
-        return []
-    if scribbles is None or full_scribbles is None:
-        raise ValueError(
-            "held-out strokes are those of the full scribbles that the labels' own lack; give both"
-        )
-    seen, full = (LabelStore(path, "scribbles") for path in (scribbles, full_scribbles))
-    seen.require({"scribbles": labels.parameters["scribbles"]}, {})
-    full.require({"scribbles": "full"}, {})
-    return [seen, full]
 
 
 def _against_masks(confusion: np.ndarray, dataset: Dataset) -> dict[str, Any]:

@@ -29,8 +29,47 @@ NAMES = (
 )
 """What every run's name says of it, at least."""
 
-OBJECTS = ("name", "protocol_settings", "dataset", "class_iou", "training", "environment")
+OBJECTS = ("name", "protocol_settings", "dataset", "training", "environment")
 """The entries of ``metrics.json`` that are JSON objects."""
+
+
+@dataclass(frozen=True)
+class Score:
+    """A score of networks, by what their predictions were compared with.
+
+    Attributes:
+        title: what to call it, with its unit.
+        column: what its columns of a table begin with.
+        mean_entry: of ``metrics.json``.
+        entry: the entry of each class's is ``class_<entry>``.
+        of_class: what to call that of a class.
+        caption: what it is measured on.
+    """
+
+    title: str
+    column: str
+    mean_entry: str
+    entry: str
+    of_class: str
+    caption: str
+
+
+SCORES = {
+    "masks": Score(
+        "mIoU (%)", "miou", "mean_iou", "iou", "IoU (%)", "mIoU on the masks of validation images"
+    ),
+    "held_out_strokes": Score(
+        "held-out strokes right (%)",
+        "held_out",
+        "held_out_accuracy",
+        "held_out_accuracy",
+        "held-out strokes right (%)",
+        "The share of the pixels of strokes that were held out of the training which get their "
+        "class, mean over the classes, with its 95 % interval (Wilson's for each class, with the "
+        "images as trials; MOVER's for the mean)",
+    ),
+}
+"""`truth` of a protocol → the score."""
 
 
 @dataclass(frozen=True)
@@ -92,8 +131,12 @@ class Evaluation:
         protocol: name of the protocol.
         protocol_settings: its settings.
         dataset: name, digest and number of images.
-        mean_iou: fraction; NaN where none of the averaged classes occurs.
-        class_iou: class → IoU, a fraction; NaN for a class that does not occur.
+        truth: what the predictions were compared with, a key of `SCORES`.
+        score: fraction, see `SCORES`; NaN where none of the averaged classes occurs.
+        interval: its 95 % confidence interval, fractions; None for masks.
+        class_scores: class → fraction; NaN for a class that does not occur.
+        agreement: mean IoU between its predictions of training images and the labels that it was
+            trained on, a fraction; None where they were not compared.
         training: what the weights depend on, as the network's file says.
         environment: versions, hardware and command of the evaluation.
         confusion: digest of the file of the confusion matrix; None where nobody tells it.
@@ -105,8 +148,11 @@ class Evaluation:
     protocol: str
     protocol_settings: dict[str, Any]
     dataset: dict[str, Any]
-    mean_iou: float
-    class_iou: dict[str, float]
+    truth: str
+    score: float
+    interval: tuple[float, float] | None
+    class_scores: dict[str, float]
+    agreement: float | None
     training: dict[str, Any]
     environment: dict[str, Any]
     confusion: str | None
@@ -140,7 +186,7 @@ class Evaluation:
             raise ValueError(f"{path}: no such file; evaluate the network again") from error
         except Exception as error:  # NumPy reads the header as Python, and fails in as many ways
             raise ValueError(f"{path}: not readable ({error}); evaluate again") from error
-        expected = (len(self.class_iou), len(self.class_iou))
+        expected = (len(self.class_scores), len(self.class_scores))
         if counts.shape != expected or counts.dtype.kind not in "iu":
             raise ValueError(
                 f"{path}: expected {expected} integers, found {counts.shape} of {counts.dtype}; "
@@ -165,16 +211,24 @@ def read_evaluation(path: Path) -> Evaluation:
         missing = [key for key in NAMES if key not in name]
         if missing:
             raise KeyError(missing[0])
-        class_iou = {key: _fraction(iou) for key, iou in objects.pop("class_iou").items()}
-        if not 0 < len(class_iou) <= IGNORE:
-            raise ValueError(f"{len(class_iou)} classes")
+        truth = str(value["protocol_settings"].get("truth", "masks"))
+        score = SCORES[truth]
+        if not isinstance(value[f"class_{score.entry}"], Mapping):
+            raise TypeError(f"class_{score.entry}")
+        class_scores = {key: _fraction(of) for key, of in value[f"class_{score.entry}"].items()}
+        if not 0 < len(class_scores) <= IGNORE:
+            raise ValueError(f"{len(class_scores)} classes")
+        interval = value.get("held_out_interval")
         return Evaluation(
             path=path,
             name=name,
             weights=Path(value["weights"]),
             protocol=str(value["protocol"]),
-            mean_iou=_fraction(value["mean_iou"]),
-            class_iou=class_iou,
+            truth=truth,
+            score=_fraction(value[score.mean_entry]),
+            interval=interval and (float(interval[0]), float(interval[1])),
+            class_scores=class_scores,
+            agreement=value["own_labels"] and float(value["own_labels"]["mean_iou"]),
             confusion=value.get("confusion"),
             **objects,
         )

@@ -82,7 +82,9 @@ class TableSettings:
 
     methods: tuple[str, ...] = setting(..., "rows of `methods`")
     networks: tuple[str, ...] = setting(..., "rows of `networks`")
-    scribbles: tuple[str, ...] = setting(("full",), "full, shrink-<ratio>, drop-<ratio>")
+    scribbles: tuple[str, ...] = setting(
+        ("full",), "full, shrink-<ratio>, drop-<ratio>, hold_out-<ratio>"
+    )
     pseudo_labels: tuple[str, ...] = setting(..., "recipes of `pseudo_labels`")
     measured_labels: tuple[str, ...] = setting(
         (), "more recipes whose labels are measured, without training on them"

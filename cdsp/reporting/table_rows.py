@@ -9,13 +9,15 @@ import pandas as pd
 
 from cdsp.io.files import TABLE_FORMAT, TABLE_VERSION
 from cdsp.io.json_files import read_json
+from cdsp.reporting.runs import SCORES, Score
 
 RESULT_COLUMNS = {
     "pseudo_label_miou",
-    "miou_mean",
-    "miou_std",
+    "pseudo_label_held_out",
+    *(f"{s.column}_{of}" for s in SCORES.values() for of in ("mean", "std", "low", "high")),
     "num_seeds",
     "feature_variance",
+    "own_labels_miou",
     "source",
     "reported",
     "reported_test",
@@ -33,11 +35,17 @@ class Row:
     metrics: tuple[Path, ...]
 
     @property
+    def score(self) -> Score:
+        """The score that its table tells."""
+        return next(s for s in SCORES.values() if f"{s.column}_mean" in self.values)
+
+    @property
     def result(self) -> str:
-        """Mean ± spread of its mIoU, or what is reported of it; percent."""
+        """Mean ± spread of its score, or what is reported of it; percent."""
         if not self.metrics:
             return self.values.get("reported", "")
-        mean, spread = self.values.get("miou_mean", ""), self.values.get("miou_std", "")
+        column = self.score.column
+        mean, spread = self.values[f"{column}_mean"], self.values.get(f"{column}_std", "")
         return f"{mean} ± {spread}" if spread else mean
 
 
@@ -66,7 +74,8 @@ def read_rows(table: Path) -> list[Row]:
         metrics = [tuple(Path(path) for path in row["metrics"]) for row in runs]  # type: ignore[union-attr]
     except (KeyError, TypeError) as error:
         raise ValueError(f"{beside}: damaged; make the table again") from error
-    if len(metrics) != len(frame) or "method" not in frame:
+    scored = any(f"{score.column}_mean" in frame for score in SCORES.values())
+    if len(metrics) != len(frame) or "method" not in frame or not scored:
         raise ValueError(f"{table}: not the table that {beside.name} tells of; make it again")
     values = frame.to_dict("records")
     return [
@@ -89,10 +98,12 @@ def list_rows(table: Path) -> str:
         for name in names
         if any(len({row.values[name] for row in group}) > 1 for group in groups)
     ]
-    lines = [f"{table}: {len(rows)} rows", "", f"{'row':>4}  {'mIoU (%)':>13}  {'runs':>8}  what"]
+    title = rows[0].score.title if rows else ""
+    width = max(13, len(title))
+    lines = [f"{table}: {len(rows)} rows", "", f"{'row':>4}  {title:>{width}}  {'runs':>8}  what"]
     for row in rows:
         what = [row.values["method"]] + [row.values[n] for n in telling if n != "method"]
         known = ", ".join(value for value in what if value)
         runs = str(len(row.metrics)) if row.metrics else "reported"
-        lines.append(f"{row.number:>4}  {row.result:>13}  {runs:>8}  {known}")
+        lines.append(f"{row.number:>4}  {row.result:>{width}}  {runs:>8}  {known}")
     return "\n".join([*lines, "", f"One of them: cdsp reporting explain {table} ROW"])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +19,9 @@ from cdsp.io.files import (
 )
 from cdsp.io.json_files import read_json, write_json
 from cdsp.io.outputs import check_outputs
+from cdsp.metrics import mean_share, read_shares
 from cdsp.reporting.reported import load_reported
-from cdsp.reporting.runs import read_evaluation
+from cdsp.reporting.runs import SCORES, Score, read_evaluation
 
 COLUMNS = (
     "method",
@@ -39,7 +40,9 @@ LABEL_COLUMNS = [
     "miou",
     "precision",
     "coverage",
-    "held_out_accuracy",
+    "held_out",
+    "held_out_low",
+    "held_out_high",
 ]
 
 
@@ -58,33 +61,59 @@ def make_table(
         labels: the pseudo-labels behind the runs, see `make_labels_table`.
 
     Returns:
-        A data frame with `COLUMNS`, the options after the method, and: pseudo_label_miou (percent,
-        on the training images), miou_mean and miou_std (percent; the sample standard deviation,
-        empty for one seed), num_seeds, feature_variance (at the end of the training, mean over
-        seeds; empty where the run's log is gone), source, and metrics, the list of the files.
+        A data frame with `COLUMNS`, the options after the method, and, in percent: on masks
+        pseudo_label_miou (on the training images), miou_mean and miou_std (the sample standard
+        deviation, empty for one seed); on held-out strokes pseudo_label_held_out, held_out_mean and
+        held_out_std, and held_out_low and held_out_high, the interval of its number of strokes,
+        mean over the seeds. Then num_seeds, feature_variance (at the end of the training, mean over
+        seeds; empty where the run's log is gone), own_labels_miou (percent, between predictions of
+        training images and what was learnt there), source, and metrics, the list of the files.
 
     Raises:
-        ValueError: a damaged file, or one run given twice.
+        ValueError: a damaged file, one run given twice, or runs measured by different scores.
     """
+    score = _score_of(metrics)
     frame = pd.DataFrame([_read_run(path, options) for path in metrics])
     columns = [COLUMNS[0], *options, *COLUMNS[1:]]
     keys = [*columns, "seed"]
     repeated = frame[frame.duplicated(keys)]
     if len(repeated):
         raise ValueError(f"the run {repeated.iloc[0][keys].to_dict()} is given twice")
+    has_interval = score is SCORES["held_out_strokes"]
     table = frame.groupby(columns, sort=False, dropna=False, as_index=False).agg(
-        miou_mean=("miou", "mean"),
-        miou_std=("miou", "std"),
-        num_seeds=("miou", "count"),
+        **{
+            f"{score.column}_mean": ("score", "mean"),
+            f"{score.column}_std": ("score", "std"),
+            **({f"{score.column}_{of}": (of, "mean") for of in ("low", "high") if has_interval}),
+        },
+        num_seeds=("score", "count"),
         feature_variance=("feature_variance", "mean"),
+        own_labels_miou=("agreement", "mean"),
         metrics=("path", list),
     )
-    known = {} if labels is None else labels.set_index(LABEL_COLUMNS[:2])["miou"].to_dict()
+    known = {} if labels is None else labels.set_index(LABEL_COLUMNS[:2])[score.column].to_dict()
     sources = zip(table["scribbles"], table["pseudo_labels"], strict=True)
     own = pd.Series([known.get(source) for source in sources], dtype=float)
-    table.insert(table.columns.tolist().index("miou_mean"), "pseudo_label_miou", own)
+    place = table.columns.tolist().index(f"{score.column}_mean")
+    table.insert(place, f"pseudo_label_{score.column}", own)
     table["source"] = "measured"
     return table
+
+
+def _score_of(metrics: Sequence[Path]) -> Score:
+    """The score by which all runs were measured.
+
+    Raises:
+        ValueError: they were measured by different ones.
+    """
+    runs = [read_evaluation(path) for path in metrics]
+    for run in runs:
+        if run.truth != runs[0].truth:
+            raise ValueError(
+                f"{run.path}: compared with {run.truth}, and {runs[0].path} with {runs[0].truth}; "
+                "make a table of each"
+            )
+    return SCORES[runs[0].truth if runs else "masks"]
 
 
 def _read_run(path: Path, options: Sequence[str]) -> dict[str, Any]:
@@ -105,8 +134,11 @@ def _read_run(path: Path, options: Sequence[str]) -> dict[str, Any]:
         "method": method_row(run.name["method"]),
         **varied,
         "protocol": run.protocol,
-        "miou": 100 * run.mean_iou,
+        "score": 100 * run.score,
+        "low": None if run.interval is None else 100 * run.interval[0],
+        "high": None if run.interval is None else 100 * run.interval[1],
         "feature_variance": log[-1].get("feature_variance") if log else None,
+        "agreement": None if run.agreement is None else 100 * run.agreement,
         "path": str(path),
     }
 
@@ -123,10 +155,17 @@ def read_table(path: Path) -> pd.DataFrame:
         )
     except (OSError, ValueError) as error:
         raise ValueError(f"{path}: not a readable table ({error})") from error
-    missing = [name for name in (*COLUMNS, "miou_mean", "source") if name not in table]
+    score = table_score(table.columns)
+    missing = [name for name in (*COLUMNS, f"{score.column}_mean", "source") if name not in table]
     if missing:
         raise ValueError(f"{path}: expected a table with the column {missing[0]!r}; make it again")
     return table
+
+
+def table_score(columns: Iterable[str]) -> Score:
+    """The score that a table tells, by the names of its columns; mIoU where they name none."""
+    names = set(columns)
+    return next((s for s in SCORES.values() if f"{s.column}_mean" in names), SCORES["masks"])
 
 
 def make_labels_table(quality: Sequence[Path], classes: Sequence[str] = ()) -> pd.DataFrame:
@@ -137,8 +176,9 @@ def make_labels_table(quality: Sequence[Path], classes: Sequence[str] = ()) -> p
         classes: the classes that all but the coverage is averaged over; none: all that occur.
 
     Returns:
-        A data frame with scribbles, pseudo_labels and, in percent, miou, precision, coverage and
-        held_out_accuracy; empty where unknown.
+        A data frame with scribbles, pseudo_labels and, in percent, miou, precision, coverage,
+        held_out and the limits of its interval, held_out_low and held_out_high; empty where
+        unknown.
 
     Raises:
         ValueError: a damaged file, or one of a data set without one of the classes.
@@ -149,11 +189,13 @@ def make_labels_table(quality: Sequence[Path], classes: Sequence[str] = ()) -> p
         unknown = sorted(set(classes) - set(value["class_iou"]))
         if unknown:
             raise ValueError(f"{path}: measured without the class {unknown[0]!r}")
-        iou, precision, held_out = (
+        iou, precision = (
             pd.Series(value[name], dtype=float)[list(classes or value[name])].mean()
-            for name in ("class_iou", "class_precision", "class_held_out_accuracy")
+            for name in ("class_iou", "class_precision")
         )
-        fractions = (iou, precision, value["coverage"], held_out)
+        shares = read_shares(value)
+        held_out = mean_share([s for name in classes or shares if (s := shares[name])])
+        fractions = (iou, precision, value["coverage"], *(held_out or (None,) * 3))
         rows.append([value["scribbles"], value["recipe"], *fractions])
     table = pd.DataFrame(rows, columns=LABEL_COLUMNS)
     numbers = LABEL_COLUMNS[2:]
@@ -233,30 +275,45 @@ def _contents(
     table: pd.DataFrame, labels: pd.DataFrame, protocols: dict[str, dict[str, Any]]
 ) -> list[pd.DataFrame | str]:
     """What there is to read: a table, how it was measured, and the pseudo-labels behind it."""
-    spread = table["miou_std"].where(table["miou_std"] == "", " ± " + table["miou_std"])
-    shown = table.drop(columns="miou_std").assign(miou_mean=table["miou_mean"] + spread)
+    score = table_score(table.columns)
+    mean, spread = f"{score.column}_mean", f"{score.column}_std"
+    deviation = table[spread].where(table[spread] == "", " ± " + table[spread])
+    shown = _with_interval(table, score.column)
+    shown = shown.drop(columns=spread).assign(**{mean: table[mean] + deviation})
     words = {
-        "miou_mean": "mIoU (%)",
-        "pseudo_label_miou": "pseudo-labels' own mIoU (%)",
+        mean: score.title,
+        f"{score.column}_low": "95 % interval",
+        f"pseudo_label_{score.column}": f"pseudo-labels' own {score.title}",
         "feature_variance": "feature variance",
+        "own_labels_miou": "agrees with its own labels, mIoU (%)",
     }
     contents: list[pd.DataFrame | str] = [
         _without_empty_columns(shown).rename(columns=words),
-        "mIoU on the validation images: mean ± standard deviation over the seeds.",
+        f"{score.caption}: mean ± standard deviation over the seeds.",
     ]
     for name, settings in protocols.items():
         text = ", ".join(f"{key} {value}" for key, value in settings.items())
         contents.append(f"Protocol '{name}': {text}.")
     if len(labels):
         words = {"miou": "mIoU (%)", "precision": "precision (%)", "coverage": "coverage (%)"}
-        words["held_out_accuracy"] = "held-out strokes right (%)"
+        words |= {"held_out": "held-out strokes right (%)", "held_out_low": "95 % interval"}
+        shown = _with_interval(labels, "held_out")
         contents += [
-            _without_empty_columns(labels).rename(columns=words),
+            _without_empty_columns(shown).rename(columns=words),
             "The pseudo-labels on the training images, against masks that they have not seen. "
             "Held-out strokes are the pixels that the full scribbles label and the degraded ones "
             "do not.",
         ]
     return contents
+
+
+def _with_interval(table: pd.DataFrame, column: str) -> pd.DataFrame:
+    """The limits of an interval in one column, where the table has them: "71.20 to 91.50"."""
+    low, high = f"{column}_low", f"{column}_high"
+    if low not in table:
+        return table
+    joined = table[low].where(table[low] == "", table[low] + " to " + table[high])
+    return table.assign(**{low: joined}).drop(columns=high)
 
 
 def _without_empty_columns(table: pd.DataFrame) -> pd.DataFrame:

@@ -54,7 +54,9 @@ def scribbles_degrade(
     output: OutputFolder,
     degradation: Annotated[
         str,
-        typer.Option(help="full, shrink-<ratio> or drop-<ratio>; the ratio is what is removed."),
+        typer.Option(
+            help="full, shrink-<ratio>, drop-<ratio>, hold_out-<ratio>: the fraction removed."
+        ),
     ] = "full",
     dataset: Annotated[
         Path | None,
@@ -62,7 +64,7 @@ def scribbles_degrade(
     ] = None,
     settings: SettingsOption = "{}",
 ) -> None:
-    """Shrink or drop annotations, make labels of what remains and list the classes it names."""
+    """Shrink, drop or hold out annotations; make labels of the rest, list the classes it names."""
     from cdsp.dataset.voc_layout import read_dataset
     from cdsp.scribbles.degrade import Degradation
     from cdsp.scribbles.scribble_labels import degrade_scribbles

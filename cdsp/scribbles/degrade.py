@@ -1,4 +1,4 @@
-"""Degraded scribbles for the robustness experiment (Fig. 7): shrunk strokes, dropped annotations.
+"""Degraded scribbles: shrunk strokes, dropped annotations (Fig. 7), strokes held out to measure.
 
 A ratio is always the fraction REMOVED: 0 leaves the scribbles as they are.
 """
@@ -7,7 +7,7 @@ import re
 import zlib
 from dataclasses import dataclass, replace
 from itertools import compress
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 
@@ -21,14 +21,15 @@ class Degradation:
 
     Attributes:
         kind: ``full`` changes nothing, ``shrink`` shortens strokes (boxes and tags stay),
-            ``drop`` removes strokes, boxes and tags.
+            ``drop`` removes strokes, boxes and tags, ``hold_out`` strokes of which their image has
+            more of the same class.
         ratio: Fraction removed, 0..1; 0 for ``full``.
 
     Raises:
         ValueError: If the ratio is outside its range.
     """
 
-    kind: Literal["full", "shrink", "drop"]
+    kind: Literal["full", "shrink", "drop", "hold_out"]
     ratio: float = 0.0
 
     def __post_init__(self) -> None:
@@ -38,20 +39,27 @@ class Degradation:
 
     @classmethod
     def parse(cls, name: str) -> Self:
-        """Read ``full``, ``shrink-<ratio>`` or ``drop-<ratio>``, such as ``shrink-0.5``.
+        """Read ``full`` or ``<kind>-<ratio>``, such as ``shrink-0.5``.
 
         Raises:
             ValueError: If the name is none of these or the ratio is outside 0..1.
         """
         if name == "full":
             return cls("full")
-        match = re.fullmatch(r"(shrink|drop)-([0-9]+(?:\.[0-9]+)?)", name)
+        match = re.fullmatch(r"(shrink|drop|hold_out)-([0-9]+(?:\.[0-9]+)?)", name)
         if match is None or not 0 <= float(match[2]) <= 1:
             raise ValueError(
-                f"unknown degradation {name!r}; expected 'full', 'shrink-<ratio>' or "
-                "'drop-<ratio>' with the fraction removed, 0..1, for example 'shrink-0.5'"
+                f"unknown degradation {name!r}; expected 'full', 'shrink-<ratio>', "
+                "'drop-<ratio>' or 'hold_out-<ratio>' with the fraction removed, 0..1, for example "
+                "'shrink-0.5'"
             )
-        return cls("shrink" if match[1] == "shrink" else "drop", float(match[2]))
+        kind: Any = match[1]
+        return cls(kind, float(match[2]))
+
+    @property
+    def is_random(self) -> bool:
+        """Whether it draws which annotations go, by the seed."""
+        return self.kind in ("drop", "hold_out")
 
     @property
     def name(self) -> str:
@@ -129,6 +137,32 @@ def drop_annotations(
     )
 
 
+def hold_out_strokes(image: ImageStrokes, ratio: float, *, seed: int) -> ImageStrokes:
+    """Remove strokes to measure by: each with probability ``ratio``, but never a class's last one.
+
+    The background counts as a class. What an image shows is named by the strokes that stay, so
+    that no label and no network is taught that it is not there; a class with a single stroke in an
+    image is not measured in it. Whatever a larger ratio keeps, a smaller one keeps too.
+
+    Args:
+        image: The annotations of one image; boxes and tags stay.
+        ratio: Fraction removed, 0..1; 1 leaves one stroke of each class.
+        seed: Seed of the uniform numbers, >= 0.
+
+    Raises:
+        ValueError: If the ratio is outside 0..1.
+    """
+    _check_ratio(ratio)
+    rng = np.random.default_rng([seed, zlib.crc32(image.image_id.encode())])
+    uniform = rng.random(len(image.strokes))
+    classes = np.array([stroke.class_id for stroke in image.strokes])
+    keep = uniform >= ratio
+    for class_id in np.unique(classes):
+        of_class = np.flatnonzero(classes == class_id)
+        keep[of_class[uniform[of_class].argmax()]] = True
+    return replace(image, strokes=tuple(compress(image.strokes, keep)))
+
+
 def degrade(
     image: ImageStrokes,
     degradation: Degradation,
@@ -143,9 +177,10 @@ def degrade(
         image: The annotations of one image.
         degradation: What to do. Shrinking shortens every stroke, those of the background included,
             and leaves boxes and tags as they are.
-        seed: See :func:`drop_annotations`; the other kinds ignore it and the two settings below.
-        drop_background: See :func:`drop_annotations`.
-        min_per_image: See :func:`drop_annotations`.
+        seed: See :func:`drop_annotations` and :func:`hold_out_strokes`; ``full`` and ``shrink``
+            ignore it.
+        drop_background: See :func:`drop_annotations`, the only kind with this setting.
+        min_per_image: The same.
     """
     match degradation.kind:
         case "full":
@@ -161,6 +196,8 @@ def degrade(
                 drop_background=drop_background,
                 min_per_image=min_per_image,
             )
+        case "hold_out":
+            return hold_out_strokes(image, degradation.ratio, seed=seed)
 
 
 def _check_ratio(ratio: float) -> None:

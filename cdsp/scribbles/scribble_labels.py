@@ -105,7 +105,7 @@ def degrade_scribbles(
         dataset: with the photographs, from which boxes are cut out; needed where there are boxes.
         drop_background: drop background strokes too.
         min_per_image: object strokes, boxes and tags that each image keeps.
-        seed: of the draw of the dropped annotations.
+        seed: of the draw of what is removed.
 
     Raises:
         ValueError: the strokes are missing or damaged, there are boxes but no data set, or the data
@@ -117,6 +117,7 @@ def degrade_scribbles(
     parameters: dict[str, Any] = {"scribbles": degradation.name, "version": STAGE_VERSION}
     if degradation.kind == "drop":
         parameters |= {"drop_background": drop_background, "min_per_image": min_per_image}
+    if degradation.is_random:
         parameters |= {"seed": seed}
 
     _check_origin(header, dataset, strokes)
@@ -243,3 +244,25 @@ def read_image_classes(path: Path) -> dict[str, list[int]]:
         ValueError: missing, damaged or of another version.
     """
     return read_json(path, CLASSES_FORMAT, VERSION)["images"]
+
+
+def check_image_classes(dataset: Dataset, image_classes: dict[str, list[int]]) -> None:
+    """Check that image-level classes are those of a data set's training images.
+
+    Raises:
+        ValueError: a training image has no entry, or one that the data set has no class for.
+    """
+    again = "make the scribbles again from the same data set"
+    missing = [name for name in dataset.splits["train"] if name not in image_classes]
+    if missing:
+        raise ValueError(
+            f"{len(missing)} training images have no image-level classes, such as {missing[0]}; "
+            f"{again}"
+        )
+    num_classes = len(dataset.classes)
+    for name in dataset.splits["train"]:
+        if not all(0 < class_id < num_classes for class_id in image_classes[name]):
+            raise ValueError(
+                f"{name}: image-level classes {image_classes[name]}, expected some of 1 to "
+                f"{num_classes - 1}; {again}"
+            )

@@ -55,10 +55,10 @@ STROKE_SOURCES: dict[str, type] = {
 
 @dataclass(frozen=True)
 class DegradationSettings:
-    """How strokes, boxes and tags are dropped (shrinking has no settings)."""
+    """How strokes, boxes and tags are dropped or held out (shrinking has no settings)."""
 
-    drop_background: bool = setting(False, "drop background strokes too")
+    drop_background: bool = setting(False, "drop-<ratio> takes background strokes too")
     min_per_image: int = setting(
-        0, "object strokes, boxes and tags that each image keeps", minimum=0
+        0, "object strokes, boxes and tags that drop-<ratio> leaves each image", minimum=0
     )
-    seed: int = setting(0, "of the draw of the dropped strokes, boxes and tags", minimum=0)
+    seed: int = setting(0, "of the draw of the dropped and of the held-out strokes", minimum=0)

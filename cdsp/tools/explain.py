@@ -15,8 +15,8 @@ import numpy as np
 import pandas as pd
 
 from cdsp.experiment.variants import method_row
-from cdsp.metrics import class_indices, scores
-from cdsp.reporting.runs import Evaluation, TrainingRecord, read_evaluation
+from cdsp.metrics import class_indices, recall, scores
+from cdsp.reporting.runs import SCORES, Evaluation, TrainingRecord, read_evaluation
 from cdsp.reporting.table_rows import RESULT_COLUMNS, Row, read_rows
 from cdsp.settings import nearest
 
@@ -106,7 +106,7 @@ def _explain(table: Path, row: Row) -> Explanation:
     absent = [path for path in row.metrics if not path.is_file()]
     absent += [run.evaluation.confusion_path for run in runs if run.computed is None]
     changes = [change for run in runs for change in _differences_in_run(row, run)]
-    lines += [f"mIoU {row.result} %", "  by the confusion matrix of each run:"]
+    lines += [f"{row.score.title} {row.result}", "  by the confusion matrix of each run:"]
     lines += [f"    seed {run.seed}  {_percent(run.computed)}" for run in runs]
     if not absent:
         series = pd.Series([run.computed for run in runs], dtype=float)
@@ -142,19 +142,22 @@ def _read_run(path: Path) -> ExplainedRun:
     try:
         facts = _facts(evaluation, training.environment or {"unknown": ""})
         averaged = class_indices(
-            evaluation.protocol_settings["classes"], list(evaluation.class_iou)
+            evaluation.protocol_settings["classes"], list(evaluation.class_scores)
         )
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{path}: incomplete ({error!r}); evaluate the run again") from error
     computed = None
     if evaluation.confusion_path.is_file():
-        computed = scores(evaluation.read_confusion(), averaged).mean_iou
+        confusion = evaluation.read_confusion()
+        on_masks = evaluation.truth == "masks"
+        computed = scores(confusion, averaged).mean_iou if on_masks else recall(confusion, averaged)
     return ExplainedRun(evaluation, training, computed, facts)
 
 
 def _differences_from_table(row: Row, mean: float, spread: float, count: int) -> list[str]:
     """Where the row's cells do not say what its runs do; mean and spread in percent."""
-    expected = {"miou_mean": mean, "miou_std": spread, "num_seeds": count}
+    column = row.score.column
+    expected = {f"{column}_mean": mean, f"{column}_std": spread, "num_seeds": count}
     return [
         f"{name} is {row.values.get(name, '')!r} in the table, and {number:g} by the runs"
         for name, number in expected.items()
@@ -176,12 +179,13 @@ def _same(text: str, number: float) -> bool:
 def _differences_in_run(row: Row, run: ExplainedRun) -> list[str]:
     """Where a run's files contradict each other or the row."""
     differences = []
-    path, stated = run.evaluation.path, run.evaluation.mean_iou
+    path, stated = run.evaluation.path, run.evaluation.score
+    entry = SCORES[run.evaluation.truth].mean_entry
     if run.computed is not None and not np.isclose(
         run.computed, stated, rtol=1e-9, atol=0, equal_nan=True
     ):
         differences.append(
-            f"{path}: mean_iou is {stated}, and {run.computed} by the confusion matrix beside it"
+            f"{path}: {entry} is {stated}, and {run.computed} by the confusion matrix beside it"
         )
     differences += [
         f"{path}: {key} is {value!r}, and {row.values[key]!r} in the table"
@@ -207,7 +211,7 @@ def _facts(evaluation: Evaluation, environment: dict[str, Any]) -> Facts:
         "Data set": {
             data["name"]: "",
             "digest": data["digest"],
-            "validation images": data["num_images"],
+            "evaluated images": data["num_images"],
             "digest when it was trained": training["dataset"],
         },
         "Loss terms": {term: f"({_text(options)})" for term, options in training["terms"].items()},
@@ -217,7 +221,7 @@ def _facts(evaluation: Evaluation, environment: dict[str, Any]) -> Facts:
             key: value for key, value in environment.items() if key != "command"
         },
         f"Protocol '{evaluation.protocol}'": protocol,
-        "Classes that the mean IoU is taken over": {", ".join(classes) or "all that occur": ""},
+        "Classes that the score is averaged over": {", ".join(classes) or "all that occur": ""},
         "Versions and hardware of the evaluation": evaluated or {"the same": ""},
     }
     return {

@@ -88,7 +88,7 @@ def test_the_file_says_what_was_measured_and_how(tiny_data, tiny_weights, evalua
     ]
     read = read_object(folder / "quick" / "metrics.json")
     assert read == json.loads(json.dumps(metrics))
-    assert (read["format"], read["version"], read["protocol"]) == ("cdsp-metrics", 2, "quick")
+    assert (read["format"], read["version"], read["protocol"]) == ("cdsp-metrics", 3, "quick")
     assert read["weights"] == str(tiny_weights)
     assert read["name"] == {"dataset": "tiny", "method": "scribble_only", "seed": 0}
     assert read["protocol_settings"]["scales"] == [1.0, 1.5]

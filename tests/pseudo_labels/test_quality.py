@@ -155,8 +155,8 @@ def test_without_masks_only_coverage_and_held_out_strokes_are_known(
     assert list(table.columns) == LABEL_COLUMNS
     assert table["pseudo_labels"].tolist() == ["noise", "noise"]
     assert table.isna().to_numpy().tolist() == [
-        [False, False, True, True, False, False],
-        6 * [False],
+        [False, False, True, True, False, False, False, False],
+        8 * [False],
     ]
     assert table.loc[1, "miou"] == round(100 * known["mean_iou"], 2)
 

@@ -269,7 +269,7 @@ def test_many_classes_take_several_lines_and_none_is_cut(run):
 def test_runs_of_other_or_no_classes_have_no_bars(run):
     with pytest.raises(ValueError, match=r"1/metrics\.json: of other classes than .*0/metrics"):
         draw_class_iou([run(), run({"dog": 0.5}, seed=1)])
-    with pytest.raises(ValueError, match="no class has an IoU"):
+    with pytest.raises(ValueError, match="no class has a score"):
         draw_class_iou([run({"cat": None})])
 
 

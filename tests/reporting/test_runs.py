@@ -26,14 +26,14 @@ def write(tmp_path):
 def test_an_evaluation_is_what_its_file_says(write):
     run = read_evaluation(write())
     assert (run.name["method"], run.name["seed"], run.protocol) == ("cdsp", "0", "quick")
-    assert (run.mean_iou, run.class_iou["background"]) == (0.5, 0.9)
-    assert math.isnan(run.class_iou["cat"])
+    assert (run.score, run.class_scores["background"]) == (0.5, 0.9)
+    assert math.isnan(run.class_scores["cat"])
     assert run.training["terms"] == {"scribble": {"weight": 1.0}}
     assert run.environment["cpu"] == "abacus"
 
 
 def test_a_mean_that_is_null_is_not_a_number(write):
-    assert math.isnan(read_evaluation(write(mean_iou=None)).mean_iou)
+    assert math.isnan(read_evaluation(write(mean_iou=None)).score)
 
 
 @pytest.mark.parametrize(

@@ -336,8 +336,8 @@ def test_label_quality_has_a_point_for_each_recipe_in_the_order_of_its_quality()
         assert errors == pytest.approx([0.5] * 5)
     assert references(axis) == [55, 44]
     assert legend_of(figure) == ["masks", "cdsp", "labels", "scribble_only"]
-    assert axis.get_xlabel() == "mIoU of the pseudo-labels on the training images (%)"
-    assert axis.get_ylabel() == "mIoU on the validation images (%)"
+    assert axis.get_xlabel() == "mIoU (%), the pseudo-labels on the training images"
+    assert axis.get_ylabel() == "mIoU (%), the networks"
     named = [text for text in axis.texts if isinstance(text, Annotation)]
     assert [(text.xy[0], text.get_text()) for text in named] == [
         (48.2, "cam"),

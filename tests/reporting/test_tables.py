@@ -4,6 +4,7 @@ import json
 import re
 import statistics
 
+import numpy as np
 import pytest
 from run_files import NAME, metrics_content
 
@@ -80,7 +81,7 @@ def test_damaged_metrics_are_named(metrics, tmp_path):
         (content[:100], "not a readable JSON file"),
         ("", "not a readable JSON file"),
         ("[]", "expected a JSON object"),
-        (content.replace('"version": 2', '"version": 7'), "expected format 'cdsp-metrics'"),
+        (content.replace('"version": 3', '"version": 7'), "expected format 'cdsp-metrics'"),
     ):
         bad.write_text(text)
         with pytest.raises(ValueError, match=message) as caught:
@@ -113,17 +114,23 @@ def test_a_mean_over_nothing_is_an_empty_cell_and_no_nan(metrics, tmp_path):
 NOTHING = dict.fromkeys(("background", "cat", "dog"))
 
 
+def held_out(accuracy):
+    """What files tell of held-out strokes: intervals from 0.1 below to 0.05 above."""
+    interval = {name: v and [v - 0.1, v + 0.05] for name, v in accuracy.items()}
+    return {"class_held_out_accuracy": accuracy, "class_held_out_interval": interval}
+
+
 def write_quality(path, **changes):
     """What the measurement of pseudo-labels writes."""
     content = {
         "format": "cdsp-pseudo-label-quality",
-        "version": 3,
+        "version": 4,
         "recipe": "cam",
         "scribbles": "full",
         "class_iou": {"background": 0.9, "cat": 0.0134, "dog": None},
         "class_precision": {"background": 0.9, "cat": 0.5, "dog": None},
         "coverage": 0.987,
-        "class_held_out_accuracy": {"background": 0.9, "cat": 0.212, "dog": None},
+        **held_out({"background": 0.9, "cat": 0.212, "dog": None}),
     }
     path.write_text(json.dumps({**content, **changes}))
     accept_changes(path)
@@ -139,7 +146,7 @@ def read_markdown(text):
 def test_csv_and_markdown_say_the_same(metrics, tmp_path):
     qualities = [
         write_quality(tmp_path / "cam.json", recipe="cam", scribbles="shrink-0.5"),
-        write_quality(tmp_path / "walk.json", recipe="walk", class_held_out_accuracy=NOTHING),
+        write_quality(tmp_path / "walk.json", recipe="walk", **held_out(NOTHING)),
     ]
     runs = [
         metrics(0.70304, 0),
@@ -157,7 +164,7 @@ def test_csv_and_markdown_say_the_same(metrics, tmp_path):
     assert rows[1]["pseudo_labels"] == "none"
 
     text = (tmp_path / "tables" / "table1.md").read_text()
-    shown = read_markdown(text.split("mIoU on the validation images")[0])
+    shown = read_markdown(text.split("mIoU on the masks")[0])
     assert [row["mIoU (%)"] for row in shown] == [f"71.20 ± {rows[0]['miou_std']}", "50.00"]
     for one, other in zip(rows, shown, strict=True):
         for key in (*COLUMNS, "num_seeds", "source"):
@@ -180,12 +187,24 @@ def test_csv_and_markdown_say_the_same(metrics, tmp_path):
             "miou": "45.67",
             "precision": "70.00",
             "coverage": "98.70",
-            "held_out_accuracy": "55.60",
+            "held_out": "55.60",
+            "held_out_low": f"{100 * (0.556 - np.hypot(0.1, 0.1) / 2):.2f}",
+            "held_out_high": f"{100 * (0.556 + np.hypot(0.05, 0.05) / 2):.2f}",
         },
-        {**rows[1], "scribbles": "full", "pseudo_labels": "walk", "held_out_accuracy": ""},
+        {
+            **rows[0],
+            "scribbles": "full",
+            "pseudo_labels": "walk",
+            "held_out": "",
+            "held_out_low": "",
+            "held_out_high": "",
+        },
     ]
     shown = read_markdown(text.rsplit("Protocol '", 1)[1])
-    assert [list(row.values()) for row in shown] == [list(row.values()) for row in rows]
+    low, high = rows[0]["held_out_low"], rows[0]["held_out_high"]
+    assert [row["95 % interval"] for row in shown] == [f"{low} to {high}", ""]
+    for one, other in zip(rows, shown, strict=True):
+        assert list(one.values())[:-2] == list(other.values())[:-1]
 
 
 def test_a_table_without_pseudo_labels_has_none_beside_it(metrics, tmp_path):
@@ -204,18 +223,18 @@ def test_pseudo_labels_are_averaged_over_the_classes_of_the_protocol(metrics, tm
         tmp_path / "quality.json",
         class_iou={"background": 0.9, "cat": 0.4, "dog": 0.1},
         class_precision={"background": 0.95, "cat": None, "dog": 0.2},
-        class_held_out_accuracy={"background": 0.8, "cat": 0.7, "dog": 0.1},
+        **held_out({"background": 0.8, "cat": 0.7, "dog": 0.1}),
     )
     write_table([path], tmp_path / "table.csv", [quality])
     with (tmp_path / "table_labels.csv").open(newline="") as file:
         (row,) = csv.DictReader(file)
     assert (row["miou"], row["precision"]) == ("65.00", "95.00")
-    assert row["held_out_accuracy"] == "75.00"
+    assert row["held_out"] == "75.00"
 
 
 def test_a_measurement_of_another_version_is_refused(metrics, tmp_path):
     old = write_quality(tmp_path / "old.json", version=1)
-    with pytest.raises(ValueError, match=r"old\.json: expected format .* version 3, found"):
+    with pytest.raises(ValueError, match=r"old\.json: expected format .* version 4, found"):
         write_table([metrics(0.5)], tmp_path / "table.csv", [old])
     assert not list(tmp_path.glob("table*"))
 

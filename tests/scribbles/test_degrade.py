@@ -279,7 +279,7 @@ def test_other_spellings_have_the_same_name():
     ],
 )
 def test_unknown_names_are_refused_with_what_is_accepted(name):
-    with pytest.raises(ValueError, match=r"'full', 'shrink-<ratio>' or 'drop-<ratio>'"):
+    with pytest.raises(ValueError, match=r"'shrink-<ratio>', 'drop-<ratio>' or 'hold_out-<ratio>'"):
         Degradation.parse(name)
 
 
@@ -296,3 +296,34 @@ def test_ratios_outside_zero_to_one_are_refused(ratio):
 def test_full_removes_nothing():
     with pytest.raises(ValueError, match="'full' removes nothing"):
         Degradation("full", 0.5)
+
+
+strokes_of_classes = st.lists(st.integers(0, 3), max_size=12)
+
+
+def with_box(classes):
+    strokes = tuple(Stroke(c, np.array([[i, i]]), 3) for i, c in enumerate(classes))
+    return ImageStrokes("one", 20, 20, strokes, boxes=(Box(2, 1, 1, 5, 5),), tags=(3,))
+
+
+@given(strokes_of_classes, ratios, ratios)
+def test_holding_out_leaves_a_stroke_of_every_class(classes, one, other):
+    image = with_box(classes)
+    smaller, larger = sorted((one, other))
+    few, many = (
+        degrade(image, Degradation("hold_out", ratio), seed=0) for ratio in (larger, smaller)
+    )
+    for kept in (few, many):
+        assert {stroke.class_id for stroke in kept.strokes} == set(classes)
+        assert (kept.boxes, kept.tags) == (image.boxes, image.tags)
+    assert set(few.strokes) <= set(many.strokes) <= set(image.strokes)
+    all_out = degrade(image, Degradation("hold_out", 1), seed=0)
+    assert len(all_out.strokes) == len(set(classes))
+
+
+def test_the_fraction_is_held_out_by_the_seed():
+    image = with_box([0] * 300 + [1] * 300)
+    kept = {seed: degrade(image, Degradation("hold_out", 0.25), seed=seed) for seed in (0, 0, 1)}
+    assert kept[0].strokes != kept[1].strokes
+    for one in kept.values():
+        assert 0.65 < len(one.strokes) / 600 < 0.85

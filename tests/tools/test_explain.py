@@ -123,7 +123,7 @@ def test_mean_and_spread_are_made_from_the_confusion_matrices():
     explanation = explain_rows(TABLE, "1")
     assert explanation.confirmed
     head = parts(explanation.text)[""]
-    assert "mIoU 57.50 ± 34.18 %" in head
+    assert "mIoU (%) 57.50 ± 34.18" in head
     for line in ("seed 0  81.666667", "seed 1  33.333333", "mean of 2  57.500000"):
         assert line in head
     assert "sample standard deviation  34.176828" in head
@@ -138,7 +138,7 @@ def test_what_runs_share_is_told_once_and_what_differs_with_each():
     shared = words(text["ALL RUNS"])
     for fact in (
         "digest d1d2d3d4",
-        "validation images 120",
+        "evaluated images 120",
         "lorm (weight 0.25, mask attended)",
         "scribble (weight 1.0)",
         "learning_rate 0.125",
@@ -186,7 +186,7 @@ def test_means_over_named_classes_follow_the_protocol():
     explanation = explain_rows(TABLE, "1")
     assert explanation.confirmed
     assert "83.333333" in explanation.text
-    assert "taken over cat Versions" in words(explanation.text)
+    assert "averaged over cat Versions" in words(explanation.text)
     change(path, protocol_settings={"classes": ["cow"]})
     with pytest.raises(ValueError, match="unknown class 'cow'"):
         explain_rows(TABLE, "1")

@@ -54,7 +54,10 @@ CONFIGURATION = {
         "batch_size": 3,
         "crop_size": 33,
     },
-    "evaluation": {"quick": {"scales": [1], "long_side": 0, "window": 0}},
+    "evaluation": {
+        "quick": {"scales": [1], "long_side": 0, "window": 0},
+        "strokes": {"scales": [1], "long_side": 0, "window": 0, "truth": "held_out_strokes"},
+    },
     "tables": {
         "table1": {
             "methods": ["scribble_only"],
@@ -173,7 +176,8 @@ def test_a_table_needs_validation_images_and_says_so_at_once(project):
     printed = snakemake(project, *arguments, fails=True)
     assert "data/mine/ImageSets/SegmentationAug/val.txt: not there" in printed
     assert "no validation images for a table" in printed
-    assert "ask for the target networks in place of the table" in printed
+    assert "'truth: held_out_strokes' in evaluation.quick" in printed
+    assert "'scribbles: [hold_out-0.25]' in tables.table1" in printed
 
 
 def test_full_supervision_without_masks_ends_in_a_message(copy):

@@ -36,7 +36,7 @@ def one_of(names):
 
 
 wildcard_constraints:
-    scribbles="full|shrink-[0-9.]+|drop-[0-9.]+|none",
+    scribbles="full|(shrink|drop|hold_out)-[0-9.]+|none",
     recipe=one_of([*CONFIG.pseudo_labels, "none"]),
     classifier="[0-9a-f]{8}",
     cams="[0-9a-f]{8}",
@@ -97,7 +97,7 @@ GPU = 1 if shutil.which("nvidia-smi") else 0
 
 def table_metrics(wildcards):
     try:
-        USER_FILES.require_validation_images()
+        USER_FILES.require_validation_images(wildcards.table)
     except ValueError as error:
         raise WorkflowError(str(error))
     return PLAN.table_metrics(wildcards.table)

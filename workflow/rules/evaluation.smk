@@ -1,4 +1,4 @@
-"""Stage evaluation: scores of a trained network on the validation images.
+"""Stage evaluation: scores of a trained network on validation masks, or on strokes held out.
 
 From weights.pt into results/<dataset>/evaluation/<run>/<protocol>: confusion.npy, metrics.json.
 """
@@ -8,6 +8,10 @@ rule evaluation:
     input:
         dataset=PATHS.dataset,
         weights=PATHS.run(RUN),
+        labels=lambda wildcards: PLAN.own_labels(run_of(wildcards)),
+        stores=lambda wildcards: list(
+            PLAN.held_out_stores(run_of(wildcards), wildcards.protocol).values()
+        ),
     output:
         metrics=PATHS.metrics(RUN, "{protocol}"),
         confusion=PATHS.confusion(RUN, "{protocol}"),
@@ -22,7 +26,11 @@ rule evaluation:
         gpu=GPU,
     params:
         folder=subpath(output.metrics, parent=True),
+        labels=lambda wildcards, input: optional("labels", input.labels),
+        stores=lambda wildcards: as_options(
+            PLAN.held_out_stores(run_of(wildcards), wildcards.protocol)
+        ),
         settings=lambda wildcards: settings_json(CONFIG.evaluation[wildcards.protocol]),
     shell:
         "cdsp evaluation {input.weights} --dataset {input.dataset} --protocol {wildcards.protocol}"
-        " --settings {params.settings:q} --output {params.folder} > {log} 2>&1"
+        " {params.labels} {params.stores} --settings {params.settings:q} --output {params.folder} > {log} 2>&1"

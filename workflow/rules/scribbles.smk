@@ -2,7 +2,7 @@
 
 From dataset.json, and annotations where people drew them, into results/<dataset>/scribbles:
 strokes.jsonl, and <degradation>/{strokes.jsonl, labels.h5, image_classes.json} for full,
-shrink-<ratio> and drop-<ratio>.
+shrink-<ratio>, drop-<ratio> and hold_out-<ratio>.
 """
 
 

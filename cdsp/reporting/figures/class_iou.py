@@ -1,4 +1,4 @@
-"""The IoU of each class, as bars."""
+"""The IoU of each class, or the share of its held-out strokes that is right, as bars."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ from matplotlib.figure import Figure
 
 from cdsp.pictures.style import add_legend, bar_style, style
 from cdsp.reporting.figures.grouped_runs import group_runs, shared_classes
+from cdsp.reporting.runs import SCORES
 
 _MOST_BARS = 66  # in one line of bars
 
 
 def draw_class_iou(metrics: Sequence[Path]) -> Figure:
-    """The IoU of each class as a group of bars, one for each row: mean and spread over its seeds.
+    """The score of each class as a group of bars, one for each row: mean and spread over its seeds.
 
     Classes stand in the data set's order; those that occur in no run are left out.
 
@@ -24,18 +25,25 @@ def draw_class_iou(metrics: Sequence[Path]) -> Figure:
         metrics: ``metrics.json`` of each run.
 
     Raises:
-        ValueError: runs of different classes, no class that occurs, damaged metrics, or one run
-            given twice.
+        ValueError: runs of different classes or scores, no class that occurs, damaged metrics, or
+            one run given twice.
     """
     rows = group_runs(metrics)
+    titles = {SCORES[run.truth].of_class for runs in rows.values() for run in runs}
+    if len(titles) > 1:
+        raise ValueError(
+            f"{metrics[0]}: scores of several kinds, {sorted(titles)}; draw them apart"
+        )
     classes = np.array(shared_classes(rows))
     values = {
-        label: 100 * np.array([[run.class_iou[name] for name in classes] for run in runs])
+        label: 100 * np.array([[run.class_scores[name] for name in classes] for run in runs])
         for label, runs in rows.items()
     }
     occurs = ~np.isnan(np.concatenate(list(values.values()))).all(axis=0)
     if not occurs.any():
-        raise ValueError(f"{metrics[0]}: no class has an IoU; evaluate on images that have classes")
+        raise ValueError(
+            f"{metrics[0]}: no class has a score; evaluate on images that have classes"
+        )
     shown = np.flatnonzero(occurs)
     num_lines = -(-len(shown) // max(1, _MOST_BARS // len(rows)))
     groups = np.array_split(shown, num_lines)
@@ -53,7 +61,7 @@ def draw_class_iou(metrics: Sequence[Path]) -> Figure:
                 axis.errorbar(places, mean, spread, fmt="none", ecolor="0.2", elinewidth=0.8)
             axis.set_xticks(range(len(group)), classes[group], rotation=40, ha="right")
             axis.set_xlim(-0.6, len(groups[0]) - 0.4)
-            axis.set_ylabel("IoU (%)")
+            axis.set_ylabel(next(iter(titles)))
             axis.grid(axis="y", color="0.9", linewidth=0.6)
             axis.set_axisbelow(True)
         axes[0].set_ylim(bottom=0)

@@ -17,6 +17,7 @@ from cdsp.reporting.figures.measured_rows import (
     listed,
     measured_rows,
 )
+from cdsp.reporting.tables import table_score
 from cdsp.scribbles.degrade import Degradation
 
 DEGRADATION_NAMES = {
@@ -73,7 +74,7 @@ def draw_curves(table: pd.DataFrame) -> Figure:
             entries |= draw_series(axis, chosen, ratio)
             axis.set_xlabel(DEGRADATION_NAMES[kind])
             axis.grid(**GRID)
-        axes[0].set_ylabel("mIoU (%)")
+        axes[0].set_ylabel(table_score(table.columns).title)
         add_legend(figure, entries)
     return figure
 

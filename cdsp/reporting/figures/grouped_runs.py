@@ -52,9 +52,9 @@ def shared_classes(rows: Mapping[str, Sequence[Evaluation]]) -> list[str]:
         ValueError: the runs are of different classes.
     """
     runs = [run for row in rows.values() for run in row]
-    classes = list(runs[0].class_iou)
+    classes = list(runs[0].class_scores)
     for run in runs:
-        if list(run.class_iou) != classes:
+        if list(run.class_scores) != classes:
             raise ValueError(
                 f"{run.path}: of other classes than {runs[0].path}; draw the runs of one data set"
             )

@@ -25,6 +25,7 @@ from cdsp.reporting.figures.measured_rows import (
     listed,
     measured_rows,
 )
+from cdsp.reporting.tables import table_score
 
 OPTION_NAMES = {
     "scribble_distance.exponent": "λ of the scribble distance",
@@ -84,7 +85,9 @@ def draw_heat_map(table: pd.DataFrame) -> Figure:
         for axis in axes[len(maps) :]:
             axis.remove()
         colours = ScalarMappable(norm, "viridis")
-        figure.colorbar(colours, ax=axes[: len(maps)].tolist(), label="mIoU (%)")
+        figure.colorbar(
+            colours, ax=axes[: len(maps)].tolist(), label=table_score(table.columns).title
+        )
     return figure
 
 

@@ -19,6 +19,7 @@ from cdsp.reporting.figures.measured_rows import (
     measured_rows,
     row_labels,
 )
+from cdsp.reporting.tables import table_score
 
 
 def draw_label_quality(table: pd.DataFrame) -> Figure:
@@ -60,8 +61,9 @@ def draw_label_quality(table: pd.DataFrame) -> Figure:
         axis = figure.subplots()
         entries = draw_series(axis, group_rows(rows, ["pseudo_labels"]), quality)
         _name_qualities(axis, qualities)
-        axis.set_xlabel("mIoU of the pseudo-labels on the training images (%)")
-        axis.set_ylabel("mIoU on the validation images (%)")
+        title = table_score(table.columns).title
+        axis.set_xlabel(f"{title}, the pseudo-labels on the training images")
+        axis.set_ylabel(f"{title}, the networks")
         axis.grid(axis="y", **GRID)
         add_legend(figure, entries)
     return figure

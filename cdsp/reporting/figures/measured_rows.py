@@ -12,6 +12,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from cdsp.pictures.style import line_style, reference_style
+from cdsp.reporting.tables import table_score
 
 NAMES = ("method", "network", "dataset", "scribbles", "pseudo_labels", "protocol")
 """Columns that tell the rows of a table apart, with those of the varied options."""
@@ -27,9 +28,9 @@ class TableRow:
         names: what tells it apart, as text: method, varied options, network, scribbles,
             pseudo_labels, dataset and protocol; "" where it has none.
         options: varied option → value; None where its method lacks the term.
-        mean: mIoU, percent.
+        mean: of its score, percent.
         spread: standard deviation over the seeds, percent; NaN for one seed.
-        quality: mIoU of its pseudo-labels, percent; NaN where there are none, or no masks.
+        quality: the same score of its pseudo-labels, percent; NaN where it is unknown.
     """
 
     names: dict[str, str]
@@ -63,7 +64,8 @@ def measured_rows(table: pd.DataFrame) -> list[TableRow]:
     Raises:
         ValueError: a column that is missing or holds something else, or no measured row.
     """
-    missing = [name for name in (*NAMES, "miou_mean", "source") if name not in table.columns]
+    column = table_score(table.columns).column
+    missing = [name for name in (*NAMES, f"{column}_mean", "source") if name not in table.columns]
     if missing:
         raise ValueError(
             f"not a table of results: the column {missing[0]!r} is missing; expected the CSV that "
@@ -78,15 +80,15 @@ def measured_rows(table: pd.DataFrame) -> list[TableRow]:
         for name in NAMES:
             if not names[name]:
                 raise ValueError(f"the table has an empty cell in the column {name!r}; fill it")
-        mean = _percent(record, "miou_mean")
+        mean = _percent(record, f"{column}_mean")
         if math.isnan(mean):
-            raise ValueError(f"the table has no 'miou_mean' for {', '.join(names.values())}")
+            raise ValueError(f"the table has no '{column}_mean' for {', '.join(names.values())}")
         row = TableRow(
             names=_parts(names, options),
             options={name: record[name] if names[name] else None for name in options},
             mean=mean,
-            spread=_percent(record, "miou_std"),
-            quality=_percent(record, "pseudo_label_miou"),
+            spread=_percent(record, f"{column}_std"),
+            quality=_percent(record, f"pseudo_label_{column}"),
         )
         rows.append(row)
     if not rows:
