@@ -34,7 +34,7 @@ include: "workflow/rules/reporting.smk"
 
 
 onstart:
-    for notice in PLAN.replaced_tables():
+    for notice in replaced_tables(PLAN):
         logger.warning(notice)
 
 

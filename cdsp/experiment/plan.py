@@ -7,11 +7,9 @@ made once, and that a recipe which nobody uses changes nothing.
 
 from __future__ import annotations
 
-import csv
 import itertools
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from cdsp.experiment.config import Config, loses_classes
@@ -331,23 +329,6 @@ class Plan:
             for name, exponent in sorted(exponents)
         ]
 
-    def replaced_tables(self) -> list[str]:
-        """What to say of tables in the results folder that are another data set's.
-
-        Each data set keeps its tables in a folder of its own; the copies on top are those that
-        were made last.
-        """
-        top, kept = self.paths.stages.rsplit("/", 1)
-        notices = []
-        for table in self.config.tables:
-            owner = _dataset_of(Path(top) / f"{table}.csv")
-            if owner not in (None, kept):
-                notices.append(
-                    f"{top}/{table}.csv is the table of {owner} until {table} of {kept} is made; "
-                    f"{top}/{owner}/{table}.csv keeps it"
-                )
-        return notices
-
     def table_caption(self, table: str) -> str:
         """What was run for a table, for the report."""
         settings, training = self.config.tables[table], settings_dict(self.config.segmentation)
@@ -368,14 +349,6 @@ class Plan:
     def _metrics(self, table: str, runs: Iterable[Run]) -> list[str]:
         protocol = self.config.tables[table].protocol
         return [self.paths.metrics(run.folder, protocol) for run in runs]
-
-
-def _dataset_of(table: Path) -> str | None:
-    """The data set of a table's first row; None where there is no such table."""
-    if not table.is_file():
-        return None
-    with table.open(encoding="utf-8", newline="") as file:
-        return next(csv.DictReader(file), {}).get("dataset")
 
 
 def method_json(method: Method) -> str:

@@ -9,8 +9,11 @@ from test_config import minimal
 from cdsp.experiment.paths import Paths
 from cdsp.experiment.plan import Plan
 from cdsp.experiment.read import parse_config
+from cdsp.experiment.replaced_tables import replaced_tables
 from cdsp.experiment.user_files import UserFiles
 from cdsp.experiment.variants import change_text, method_changes, value_text
+from cdsp.io.files import TABLE_FORMAT, TABLE_VERSION
+from cdsp.io.json_files import write_json
 
 FLOATS = st.floats(min_value=0, max_value=20, allow_nan=False)
 
@@ -128,14 +131,33 @@ def in_folder(tmp_path, monkeypatch):
 def test_a_table_of_another_data_set_is_not_replaced_without_a_word(in_folder):
     made = plan()
     (in_folder / "results").mkdir()
-    assert made.replaced_tables() == []
+    assert replaced_tables(made) == []
     table = in_folder / "results/main.csv"
     table.write_text(f"method,dataset\nlabels,{made.config.dataset}\n")
-    assert made.replaced_tables() == []
+    assert replaced_tables(made) == []
     table.write_text("method,dataset\nlabels,another\n")
-    (notice,) = made.replaced_tables()
+    (notice,) = replaced_tables(made)
     assert "results/main.csv is the table of another until" in notice
     assert "results/another/main.csv keeps it" in notice
+
+
+def test_a_table_with_other_runs_of_the_same_data_set_is_not_replaced_without_a_word(in_folder):
+    made = plan()
+    metrics = made.table_metrics("main")
+    path = in_folder / made.paths.table("main", ".json")
+
+    def write(runs):
+        rows = [{"row": {"method": "labels"}, "metrics": runs}]
+        write_json(path, {"format": TABLE_FORMAT, "version": TABLE_VERSION, "rows": rows})
+
+    write(metrics)
+    assert replaced_tables(made) == []
+    write([*metrics, "results/other/metrics.json"])
+    (notice,) = replaced_tables(made)
+    assert "main.csv has 1 runs that this configuration has not" in notice
+    assert "results/other/metrics.json" in notice
+    path.write_text("damaged")
+    assert replaced_tables(made) == []
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ import shutil
 
 from cdsp.experiment.plan import Plan, settings_json
 from cdsp.experiment.read import parse_config
+from cdsp.experiment.replaced_tables import replaced_tables
 from cdsp.experiment.run import Run
 from cdsp.experiment.user_files import UserFiles
 from cdsp.reporting.settings import figure_endings, figures_of, table_options
