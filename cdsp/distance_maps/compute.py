@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -27,19 +28,31 @@ from cdsp.progress import progress
 STAGE_VERSION = 1
 
 
-def _quantised_distance(sources: np.ndarray, exponent: float) -> np.ndarray:
-    """q(λ): (H, W) bool sources → (H, W) uint8; 255 everywhere when there is no source."""
+@lru_cache(maxsize=8)
+def _quantisation(exponent: float) -> np.ndarray:
+    """q(λ) of every squared distance 0, 1, 2, … up to the first that saturates: (N,) uint8."""
     if not 0 <= exponent <= 20:
         raise ValueError(f"exponent {exponent}: expected λ between 0 and 20")
+    saturated = math.ceil(255**2 / math.exp(exponent))
+    squared = np.arange(saturated + 1, dtype=np.float64)
+    return np.minimum(255.0, np.sqrt(math.exp(exponent) * squared)).astype(np.uint8)
+
+
+def _quantised_distance(sources: np.ndarray, exponent: float) -> np.ndarray:
+    """q(λ): (H, W) bool sources → (H, W) uint8; 255 everywhere when there is no source."""
+    table = _quantisation(exponent)
     if not sources.any():
         return np.full(sources.shape, 255, np.uint8)
     # OpenCV measures the distance to the nearest zero pixel, exactly with this mask size. It is a
-    # float32 root: the squared distance is the integer beside it, from which q is taken in float64.
+    # float32 root: the squared distance is the integer beside its square, since no square that
+    # matters is above 65026, where float32 is still exact to 1/128.
     distance = cv2.distanceTransform(
         np.where(sources, np.uint8(0), np.uint8(1)), cv2.DIST_L2, cv2.DIST_MASK_PRECISE
     )
-    squared = np.rint(np.square(distance, dtype=np.float64))
-    return np.minimum(255.0, np.sqrt(math.exp(exponent) * squared)).astype(np.uint8)
+    np.minimum(distance, np.float32(math.sqrt(len(table) - 1)), out=distance)
+    np.square(distance, out=distance)
+    distance += np.float32(0.5)
+    return table[distance.astype(np.uint16)]
 
 
 def _check(label: np.ndarray) -> None:
