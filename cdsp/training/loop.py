@@ -1,8 +1,9 @@
-"""The training loop of the segmentation network and of the classifier, resumable at every epoch.
+"""The training loop of the segmentation network and of the classifier, resumable at every step.
 
-Everything random depends on (seed, epoch) or (seed, epoch, image) alone, and the learning rate on
-the step, so that the state to resume from is weights and momentum: a run that was stopped, however
-rudely, and started again ends with the same weights as one that never was.
+Order and augmentation depend on (seed, epoch) or (seed, epoch, image) alone, and the learning rate
+on the step, so that the state to resume from is weights, momentum, and dropout's random numbers: a
+run that was stopped, however rudely, and started again ends with the same weights as one that never
+was.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,11 @@ from cdsp.training import runtime
 from cdsp.training.contract import Objective, Sum
 from cdsp.training.run_files import RunFiles
 from cdsp.training.sampling import EpochSampler
+from cdsp.training.state import EpochSoFar, StateTimer, random_state, restore_random_state
+from cdsp.training.stopping import EXIT_CODE, prepare_worker, stop_request
+
+VERSION = 2
+"""Of the states of unfinished runs."""
 
 logger = logging.getLogger(__name__)
 
@@ -99,10 +105,13 @@ class Trainer:
             pin_memory=device.type == "cuda",
             persistent_workers=num_workers > 0,
             generator=torch.Generator(),  # its own: dropout must not depend on the loader
+            worker_init_fn=prepare_worker,
         )
         self.num_steps = schedule.epochs * len(self.sampler)
         self.epoch = 0
+        self.so_far = EpochSoFar()
         self.log: list[dict[str, Any]] = []
+        self.timer = StateTimer()
 
     def run(self, weights: Path, prefix: str = "") -> Path:
         """Train to the end, resuming from the state that an interrupted run left, if there is one.
@@ -119,6 +128,7 @@ class Trainer:
 
         Raises:
             ValueError: another process trains this run, or the loss is not finite.
+            SystemExit: with `EXIT_CODE`; SIGTERM or SIGINT asked to stop, and the state is saved.
         """
         files = RunFiles(weights, prefix, self.identity)
         with files.locked():
@@ -143,67 +153,110 @@ class Trainer:
         if not path.is_file():
             return
         state = read_tensors(path)
-        if state.get("identity") != digest(self.identity):
-            raise ValueError(f"{path}: the state of another run; delete it to start from scratch")
+        if (state.get("version"), state.get("identity")) != (VERSION, digest(self.identity)):
+            raise ValueError(
+                f"{path}: the state of another run, or of another version of cdsp; delete it to "
+                "start from scratch"
+            )
         self.objective.load_state_dict(state["objective"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.scaler.load_state_dict(state["scaler"])
         self.epoch, self.log = state["epoch"], state["log"]
-        logger.info("resuming after epoch %d of %d", self.epoch, self.schedule.epochs)
+        self.so_far = EpochSoFar(**state["so_far"])
+        sums = self.so_far.sums
+        self.so_far.sums = {name: value.to(self.device) for name, value in sums.items()}
+        restore_random_state(state["random"][0], self.device)
+        done = f"epoch {self.epoch}"
+        if self.so_far.batches:
+            done = f"step {self.so_far.batches} of epoch {self.epoch + 1}"
+        logger.info("resuming after %s of %d", done, self.schedule.epochs)
 
     def _state(self) -> dict[str, Any]:
         return {
+            "version": VERSION,
             "identity": digest(self.identity),
             "epoch": self.epoch,
+            "so_far": vars(self.so_far),
+            "random": [random_state(self.device)],
             "objective": self.objective.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
             "log": self.log,
         }
 
+    def _save(self, path: Path) -> None:
+        self.timer.start()
+        save_tensors(path, self._state())
+        self.timer.stop()
+
     def _train(self, files: RunFiles) -> None:
         write_json(files.path("settings.json"), self.identity)
         environment = {**runtime.describe(self.device), **runtime.describe_command()}
         write_json(files.path("environment.json"), environment)
-        done = self.epoch * len(self.sampler)
-        with tqdm(total=self.num_steps, initial=done, unit="step", **progress_options()) as bar:
+        done = self.epoch * len(self.sampler) + self.so_far.batches
+        with (
+            stop_request() as request,
+            tqdm(total=self.num_steps, initial=done, unit="step", **progress_options()) as bar,
+        ):
             while self.epoch < self.schedule.epochs:
-                self.log.append(self._train_epoch(bar))
-                self.epoch += 1
+                for _ in self._steps(bar):
+                    if request.signal or self.timer.due(epoch_ended=False):
+                        self._save(files.state)
+                    if request.signal:
+                        break
+                if request.signal:
+                    break
+                self._end_epoch()
                 # The log first: killed between the two, its last epoch is trained again.
                 write_json_lines(files.path("log.jsonl"), self.log)
-                save_tensors(files.state, self._state())
+                if self.epoch == self.schedule.epochs or self.timer.due(epoch_ended=True):
+                    self._save(files.state)
+        if request.signal:
+            logger.info(
+                "stopped by %s after step %d of epoch %d; the same command goes on from there",
+                request.signal,
+                self.so_far.batches,
+                self.epoch + 1,
+            )
+            raise SystemExit(EXIT_CODE)
 
-    def _train_epoch(self, bar: tqdm) -> dict[str, Any]:
-        self.sampler.epoch = self.epoch
-        torch.manual_seed(self.schedule.seed * 1_000_003 + self.epoch)  # dropout
+    def _steps(self, bar: tqdm) -> Iterator[None]:
+        """Train what is left of an epoch; yields after each step."""
+        self.sampler.epoch, self.sampler.start = self.epoch, self.so_far.batches
+        if self.so_far.batches == 0:
+            torch.manual_seed(self.schedule.seed * 1_000_003 + self.epoch)  # dropout
         self.objective.train()
-        sums: dict[str, Tensor] = {}
-        num_images, start = 0, time.perf_counter()
-        for index, batch in enumerate(self.loader):
-            num_images += len(next(iter(batch.values())))
-            for name, value in self._step(batch, self.epoch * len(self.sampler) + index).items():
-                sums[name] = sums.get(name, torch.zeros((), device=self.device)) + value
+        before, start = self.so_far.seconds, time.perf_counter()
+        for batch in self.loader:
+            index = self.so_far.batches
+            shown = self._step(batch, self.epoch * len(self.sampler) + index)
+            self.so_far.add(len(next(iter(batch.values()))), shown)
+            self.so_far.seconds = before + time.perf_counter() - start
             bar.update()
             if index % 10 == 0 or index + 1 == len(self.sampler):
-                speed = num_images / (time.perf_counter() - start)
-                means = {name: value.item() / (index + 1) for name, value in sums.items()}
-                shown = "  ".join(f"{name} {value:.3f}" for name, value in means.items())
+                speed = self.so_far.images / self.so_far.seconds
+                means = "  ".join(f"{k} {value:.3f}" for k, value in self.so_far.means().items())
                 bar.set_description(f"epoch {self.epoch + 1}/{self.schedule.epochs}", refresh=False)
-                bar.set_postfix_str(f"{shown}  {speed:.0f} images/s", refresh=False)
-        means = {name: value.item() / len(self.sampler) for name, value in sums.items()}
+                bar.set_postfix_str(f"{means}  {speed:.0f} images/s", refresh=False)
+            yield
+
+    def _end_epoch(self) -> None:
+        """Note what the epoch came to, and turn to the next."""
+        means = self.so_far.means()
         if not all(math.isfinite(value) for value in means.values()):
             raise ValueError(
                 f"the loss is not finite in epoch {self.epoch + 1}: {means}; lower learning_rate"
             )
-        seconds = time.perf_counter() - start
-        return {
-            "epoch": self.epoch + 1,
+        self.epoch += 1
+        record = {
+            "epoch": self.epoch,
             **means,
             "learning_rate": self.optimizer.param_groups[0]["lr"],
-            "images_per_second": num_images / seconds,
-            "seconds": seconds,
+            "images_per_second": self.so_far.images / self.so_far.seconds,
+            "seconds": self.so_far.seconds,
         }
+        self.log.append(record)
+        self.so_far = EpochSoFar()
 
     def _step(self, batch: Mapping[str, Tensor], step: int) -> dict[str, Tensor]:
         """One step of the optimizer; the losses of the batch, and what else is to be logged."""

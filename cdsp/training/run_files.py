@@ -7,7 +7,6 @@ files replace those of the earlier run, so that weights never lie beside another
 
 from __future__ import annotations
 
-import fcntl
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from cdsp.io.json_files import digest
+from cdsp.io.locks import LockHeldError, held_lock
 from cdsp.io.outputs import check_outputs, move_output
 
 
@@ -61,17 +61,17 @@ class RunFiles:
             ValueError: another process holds it, or its files are there and are another command's.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
-        with (self.folder / f".{self.prefix}lock").open("w") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                raise ValueError(
-                    f"{self.weights}: another process is training this run; wait for it or stop it "
-                    "first"
-                ) from error
-            names = ("settings.json", "environment.json", "log.jsonl")
-            check_outputs([*(self.folder / f"{self.prefix}{name}" for name in names), self.weights])
-            yield
+        names = ("settings.json", "environment.json", "log.jsonl")
+        try:
+            with held_lock(self.folder / f".{self.prefix}lock"):
+                files = [self.folder / f"{self.prefix}{name}" for name in names]
+                check_outputs([*files, self.weights])
+                yield
+        except LockHeldError as error:
+            raise ValueError(
+                f"{self.weights}: another process is training this run; wait for it or stop it "
+                "first"
+            ) from error
 
     def publish(self) -> None:
         """Put the files of the run in the place of an earlier run's, the weights last.

@@ -22,15 +22,17 @@ class EpochSampler:
 
     Attributes:
         epoch: the epoch that the next iteration gives; set it before iterating.
+        start: the batch that it begins with; 0 for the whole epoch.
     """
 
     def __init__(self, num_images: int, batch_size: int, seed: int) -> None:
         self.num_images, self.batch_size, self.seed = num_images, batch_size, seed
-        self.epoch = 0
+        self.epoch = self.start = 0
 
     def __len__(self) -> int:
         return len(epoch_batches(self.num_images, self.batch_size, self.seed, 0))
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        for batch in epoch_batches(self.num_images, self.batch_size, self.seed, self.epoch):
+        batches = epoch_batches(self.num_images, self.batch_size, self.seed, self.epoch)
+        for batch in batches[self.start :]:
             yield [(self.epoch, index) for index in batch]

@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import shutil
 import signal
+import subprocess
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -25,10 +26,11 @@ from cdsp.segmentation.data import TrainingData
 from cdsp.segmentation.method import Method, parse_method
 from cdsp.segmentation.settings import SegmentationSettings
 from cdsp.segmentation.train import build_trainer
-from cdsp.training import loop, run_files, runtime
+from cdsp.training import loop, run_files, runtime, state
 from cdsp.training.loop import Trainer
 from cdsp.training.optimizer import cosine_after_warmup
 from cdsp.training.run_files import RunFiles
+from cdsp.training.stopping import EXIT_CODE
 
 FINISHED = {
     ".cdsp-outputs",
@@ -89,6 +91,12 @@ def interrupt(monkeypatch: pytest.MonkeyPatch, trainer: Trainer, folder: Path, s
         with pytest.raises(Interrupted):
             trainer.run(folder / "weights.pt")
     assert not list(folder.glob("unfinished-*/weights.pt"))
+
+
+@pytest.fixture(autouse=True)
+def a_state_every_epoch(monkeypatch):
+    """However short the epochs are, beside what it costs to write a state."""
+    monkeypatch.setattr(state, "LARGEST_SHARE", math.inf)
 
 
 @pytest.fixture(scope="module")
@@ -286,6 +294,91 @@ def test_other_settings_resume_as_well(
     assert resumed.scaler.state_dict() == whole.scaler.state_dict()
 
 
+@pytest.mark.parametrize(
+    ("name", "steps", "num_workers"),
+    [("SIGTERM", 1, 0), ("SIGINT", 2, 0), ("SIGTERM", 3, 2), ("SIGTERM", 6, 0)],
+)
+def test_a_run_that_is_asked_to_stop_saves_at_once_and_ends_with_the_same_weights(
+    tmp_path,
+    monkeypatch,
+    caplog,
+    tiny_training,
+    tiny_settings,
+    all_terms,
+    finished,
+    weights,
+    name,
+    steps,
+    num_workers,
+):
+    caplog.set_level(logging.INFO)
+    handlers = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)]
+    original, done = Trainer._step, []
+
+    def step(*arguments: Any) -> Any:
+        done.append(None)
+        if len(done) == steps:  # to the loading processes as well, as `scancel` does
+            workers = [str(process.pid) for process in multiprocessing.active_children()]
+            subprocess.run(["kill", "-s", name.removeprefix("SIG"), *workers, str(os.getpid())])
+        return original(*arguments)
+
+    data = tiny_training.open(all_terms)
+    monkeypatch.setattr(Trainer, "_step", step)
+    monkeypatch.setattr(state, "LARGEST_SHARE", 0)  # no state but those that must be
+    trainer = make_trainer(data, all_terms, tiny_settings, num_workers=num_workers)
+    with pytest.raises(SystemExit) as stopped:
+        trainer.run(tmp_path / "weights.pt")
+    assert stopped.value.code == EXIT_CODE == 75
+    assert len(done) == steps
+    assert f"stopped by {name} after step" in caplog.text
+    assert [signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT)] == handlers
+    assert not (tmp_path / "weights.pt").exists()
+
+    trainer = make_trainer(data, all_terms, tiny_settings)
+    assert trainer.run(tmp_path / "weights.pt").read_bytes() == weights
+    assert len(done) == 6  # no step was made twice
+    assert {path.name for path in tmp_path.iterdir()} == FINISHED
+    timed = ("seconds", "images_per_second")
+    for record, whole in zip(read_log(tmp_path), read_log(finished), strict=True):
+        assert {k: v for k, v in record.items() if k not in timed} == {
+            k: v for k, v in whole.items() if k not in timed
+        }
+
+
+def test_states_are_written_within_an_epoch_and_no_more_often_than_they_are_worth(monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr(state.time, "perf_counter", lambda: now[0])
+    monkeypatch.setattr(state, "LARGEST_SHARE", 0.02)
+
+    def pass_time(seconds: float) -> None:
+        now[0] += seconds
+
+    timer = state.StateTimer()
+    assert timer.due(epoch_ended=True)
+    assert not timer.due(epoch_ended=False)
+    pass_time(state.SECONDS_BETWEEN)
+    assert timer.due(epoch_ended=False)
+    timer.start()
+    pass_time(10)  # a slow disk
+    timer.stop()
+    pass_time(499)
+    assert not timer.due(epoch_ended=True)
+    assert not timer.due(epoch_ended=False)
+    pass_time(1)
+    assert timer.due(epoch_ended=False)
+
+
+def test_a_run_killed_in_mid_epoch_ends_with_the_same_weights(
+    tmp_path, monkeypatch, tiny_training, tiny_settings, all_terms, weights
+):
+    monkeypatch.setattr(state, "SECONDS_BETWEEN", 0)
+    data = tiny_training.open(all_terms)
+    for steps in (1, 2, 1):  # after steps 1, 3 and 4 of 6
+        interrupt(monkeypatch, make_trainer(data, all_terms, tiny_settings), tmp_path, steps)
+    trainer = make_trainer(data, all_terms, tiny_settings)
+    assert trainer.run(tmp_path / "weights.pt").read_bytes() == weights
+
+
 def die(*_: Any) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
@@ -327,6 +420,7 @@ def train_until_killed(
     data: TrainingData, method: Method, settings: SegmentationSettings, folder: Path, moment: str
 ) -> None:
     """To be run in a process of its own."""
+    state.LARGEST_SHARE = math.inf
     owner, name, number, instead = MOMENTS[moment]
     original = getattr(owner, name)
     calls = []
@@ -426,7 +520,7 @@ def test_a_renamed_state_is_refused(tmp_path, monkeypatch, tiny_training, tiny_s
         (tmp_path / "b").glob("unfinished-*/state.pt"),
     )
     other.replace(state)
-    with pytest.raises(ValueError, match="the state of another run; delete it to start"):
+    with pytest.raises(ValueError, match="the state of another run, or of another version"):
         make_trainer(data, all_terms, tiny_settings).run(tmp_path / "a" / "weights.pt")
 
 
@@ -522,8 +616,8 @@ def test_a_loss_that_explodes_is_an_error(tmp_path, tiny_training, tiny_settings
     with pytest.raises(ValueError, match=r"not finite in epoch \d: .*lower learning_rate"):
         trainer.run(tmp_path / "weights.pt")
     assert not (tmp_path / "weights.pt").exists()
-    for state in tmp_path.glob("unfinished-*/state.pt"):  # of an epoch before, still good
-        network = torch.load(state, weights_only=True)["objective"]
+    for path in tmp_path.glob("unfinished-*/state.pt"):  # of an epoch before, still good
+        network = torch.load(path, weights_only=True)["objective"]
         assert all(value.isfinite().all() for value in network.values())
 
 
