@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from cdsp.dataset.voc_layout import Dataset
+from cdsp.evaluation.probe import LinearProbe
 from cdsp.evaluation.settings import EvaluationSettings
 from cdsp.evaluation.truth import Agreement, held_out, own_labels, validation_masks
 from cdsp.io.files import (
@@ -103,9 +104,13 @@ def evaluate(
 
     num_classes = len(dataset.classes)
     counts = HeldOut(num_classes)
+    averaged = class_indices(settings.classes, dataset.classes)
+    probe = LinearProbe(network, len(truth.ids), averaged or range(num_classes), device)
     for image_id in progress(truth.ids, "evaluating"):
-        prediction = predict_label(truth.dataset.image(image_id))
-        counts.add(truth.label(image_id), prediction)
+        image, label = truth.dataset.image(image_id), truth.label(image_id)
+        prediction = predict_label(image)
+        counts.add(label, prediction)
+        probe.add(image, label, settings.long_side or checkpoint.working_size or max(label.shape))
         if predictions is not None:
             write_label(predictions / f"{image_id}.png", prediction, dataset.palette)
     if not counts.confusion.any():
@@ -136,6 +141,7 @@ def evaluate(
             "num_images": len(truth.ids),
         },
         **_score_entries(counts, settings, dataset.classes),
+        "probe_accuracy": _null_for_nan(probe.accuracy()),
         "own_labels": agreement.summary(),
         "confusion": file_digest(output / "confusion.npy"),
         "training": checkpoint.settings,
@@ -173,7 +179,7 @@ def _score_entries(
 
 
 def _null_for_nan(value: float) -> float | None:
-    """JSON has no NaN: a class that does not occur has no IoU."""
+    """JSON has no NaN: a class that does not occur has no IoU, nor does a probe of one class."""
     return None if math.isnan(value) else value
 
 

@@ -137,6 +137,8 @@ class Evaluation:
         class_scores: class → fraction; NaN for a class that does not occur.
         agreement: mean IoU between its predictions of training images and the labels that it was
             trained on, a fraction; None where they were not compared.
+        probe_accuracy: of a linear classifier on the backbone's feature, see
+            `cdsp.evaluation.probe`; a fraction, NaN where there was nothing to compare.
         training: what the weights depend on, as the network's file says.
         environment: versions, hardware and command of the evaluation.
         confusion: digest of the file of the confusion matrix; None where nobody tells it.
@@ -153,6 +155,7 @@ class Evaluation:
     interval: tuple[float, float] | None
     class_scores: dict[str, float]
     agreement: float | None
+    probe_accuracy: float
     training: dict[str, Any]
     environment: dict[str, Any]
     confusion: str | None
@@ -229,6 +232,7 @@ def read_evaluation(path: Path) -> Evaluation:
             interval=interval and (float(interval[0]), float(interval[1])),
             class_scores=class_scores,
             agreement=value["own_labels"] and float(value["own_labels"]["mean_iou"]),
+            probe_accuracy=_fraction(value.get("probe_accuracy")),
             confusion=value.get("confusion"),
             **objects,
         )

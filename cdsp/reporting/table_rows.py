@@ -18,6 +18,7 @@ RESULT_COLUMNS = {
     "num_seeds",
     "feature_variance",
     "own_labels_miou",
+    "probe_accuracy",
     "source",
     "reported",
     "reported_test",

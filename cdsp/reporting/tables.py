@@ -67,7 +67,8 @@ def make_table(
         held_out_std, and held_out_low and held_out_high, the interval of its number of strokes,
         mean over the seeds. Then num_seeds, feature_variance (at the end of the training, mean over
         seeds; empty where the run's log is gone), own_labels_miou (percent, between predictions of
-        training images and what was learnt there), source, and metrics, the list of the files.
+        training images and what was learnt there), probe_accuracy (percent, mean over seeds, see
+        `cdsp.evaluation.probe`), source, and metrics, the list of the files.
 
     Raises:
         ValueError: a damaged file, one run given twice, or runs measured by different scores.
@@ -89,6 +90,7 @@ def make_table(
         num_seeds=("score", "count"),
         feature_variance=("feature_variance", "mean"),
         own_labels_miou=("agreement", "mean"),
+        probe_accuracy=("probe_accuracy", "mean"),
         metrics=("path", list),
     )
     known = {} if labels is None else labels.set_index(LABEL_COLUMNS[:2])[score.column].to_dict()
@@ -139,6 +141,7 @@ def _read_run(path: Path, options: Sequence[str]) -> dict[str, Any]:
         "high": None if run.interval is None else 100 * run.interval[1],
         "feature_variance": log[-1].get("feature_variance") if log else None,
         "agreement": None if run.agreement is None else 100 * run.agreement,
+        "probe_accuracy": 100 * run.probe_accuracy,
         "path": str(path),
     }
 
@@ -286,10 +289,13 @@ def _contents(
         f"pseudo_label_{score.column}": f"pseudo-labels' own {score.title}",
         "feature_variance": "feature variance",
         "own_labels_miou": "agrees with its own labels, mIoU (%)",
+        "probe_accuracy": "linear probe (%)",
     }
     contents: list[pd.DataFrame | str] = [
         _without_empty_columns(shown).rename(columns=words),
-        f"{score.caption}: mean ± standard deviation over the seeds.",
+        f"{score.caption}: mean ± standard deviation over the seeds. Linear probe: the locations "
+        "that a linear classifier of the backbone's frozen feature gets right, mean over the "
+        "classes.",
     ]
     for name, settings in protocols.items():
         text = ", ".join(f"{key} {value}" for key, value in settings.items())

@@ -78,6 +78,7 @@ def test_metrics_are_those_of_the_predictions(tiny_data, evaluated, expected_pre
         assert value == (pytest.approx(ious[name]) if name in ious else None)
     assert metrics["mean_iou"] == pytest.approx(np.mean(list(ious.values())))
     assert metrics["pixel_accuracy"] == pytest.approx((truth == found).mean())
+    assert 0 < metrics["probe_accuracy"] < 1
 
 
 def test_the_file_says_what_was_measured_and_how(tiny_data, tiny_weights, evaluated):

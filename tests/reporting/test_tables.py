@@ -17,7 +17,7 @@ def metrics(tmp_path):
     """Function that writes the metrics.json of a run."""
     paths = []
 
-    def write(mean_iou, seed=0, protocol="quick", terms=None, settings=None, **name):
+    def write(mean_iou, seed=0, protocol="quick", terms=None, settings=None, probe=None, **name):
         path = tmp_path / f"run-{len(paths)}" / "metrics.json"
         path.parent.mkdir()
         window = 0 if protocol == "quick" else 465
@@ -27,6 +27,7 @@ def metrics(tmp_path):
             protocol=protocol,
             protocol_settings={"scales": [1.0], "window": window, "classes": []},
             mean_iou=mean_iou,
+            probe_accuracy=probe,
             training={"terms": terms or {"scribble": {"weight": 1.0}}, "settings": settings or {}},
         )
         path.write_text(json.dumps(content))
@@ -281,6 +282,14 @@ def test_the_last_feature_variance_of_each_run_is_averaged(metrics, tmp_path):
         (row,) = csv.DictReader(file)
     assert row["feature_variance"] == "0.7502"
     assert "feature variance" in (tmp_path / "table.md").read_text()
+
+
+def test_the_probes_of_a_rows_runs_are_averaged_where_there_are_any(metrics, tmp_path):
+    runs = [metrics(0.5, 0, probe=0.25), metrics(0.5, 1, probe=0.5), metrics(0.5, method="other")]
+    write_table(runs, tmp_path / "table.csv")
+    with (tmp_path / "table.csv").open(newline="") as file:
+        assert [row["probe_accuracy"] for row in csv.DictReader(file)] == ["37.50", ""]
+    assert "linear probe (%)" in (tmp_path / "table.md").read_text()
 
 
 def test_each_row_knows_the_quality_of_its_pseudo_labels(metrics, tmp_path):
