@@ -34,7 +34,7 @@ include: "workflow/rules/reporting.smk"
 
 
 onstart:
-    for notice in replaced_tables(PLAN):
+    for notice in (*replaced_tables(PLAN), *stopped_trainings(PLAN)):
         logger.warning(notice)
 
 

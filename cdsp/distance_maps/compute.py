@@ -24,8 +24,7 @@ from cdsp.io.files import IGNORE
 from cdsp.io.outputs import check_outputs
 from cdsp.io.store import LabelStore, write_store
 from cdsp.progress import progress
-
-STAGE_VERSION = 1
+from cdsp.versions import VERSIONS
 
 
 @lru_cache(maxsize=8)
@@ -135,6 +134,6 @@ def make_distance_maps(labels: Path, exponent: float, output: Path) -> None:
         output,
         maps(),
         kind=kind,
-        parameters={"exponent": float(exponent), "version": STAGE_VERSION},
+        parameters={"exponent": float(exponent), "version": VERSIONS["distance_maps"]},
         sources={store.kind: store.digest},
     )

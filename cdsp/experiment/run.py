@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from cdsp.networks.settings import NetworkSettings
 from cdsp.segmentation.method import Method
 from cdsp.segmentation.settings import SegmentationSettings
+from cdsp.settings import settings_dict
 
 
 @dataclass(frozen=True)
@@ -48,3 +50,12 @@ class RunSettings:
     method: Method
     network: NetworkSettings
     segmentation: SegmentationSettings
+
+    @property
+    def as_trained(self) -> dict[str, Any]:
+        """The part of ``settings.json`` that the configuration decides, JSON-able."""
+        return {
+            "network": settings_dict(self.network),
+            "settings": settings_dict(self.segmentation),
+            "terms": {name: settings_dict(term) for name, term in self.method.terms.items()},
+        }

@@ -21,6 +21,7 @@ from cdsp.networks.tensor_files import (
     save_tensors,
 )
 from cdsp.settings import parse_settings, settings_dict
+from cdsp.training.record import TRAIN_AGAIN, read_training
 
 FORMAT = "cdsp-network"
 VERSION = 4
@@ -95,7 +96,8 @@ def read_network(path: Path, kind: str) -> NetworkCheckpoint:
 
     Raises:
         ValueError: missing, damaged, of another kind or version, with tensors of another network,
-            or with numbers that are not finite.
+            or with numbers that are not finite; or the settings or log beside it are of another
+            training.
     """
     value = read_tensors(path)
     found = (value.get("format"), value.get("version"))
@@ -133,6 +135,8 @@ def _build(path: Path, kind: str, value: dict[str, Any]) -> NetworkCheckpoint:
     if problems:
         raise ValueError(f"{path}: its tensors are not those of its network: {problems}")
     require_finite(value["state"], path)
+    record = read_training(path.parent, "" if path.name == "weights.pt" else f"{path.stem}.")
+    record.require(value["settings"], path, TRAIN_AGAIN)
     network = build()
     network.load_state_dict(value["state"])
     network.eval()

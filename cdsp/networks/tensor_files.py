@@ -74,8 +74,17 @@ def tensors_of(value: Any, name: str = "") -> Iterator[tuple[str, Tensor]]:
             yield from tensors_of(inner, f"{name}[{index}]")
 
 
-def require_finite(state: Mapping[str, Tensor], where: Path | str) -> None:
+def require_finite(
+    state: Mapping[str, Tensor],
+    where: Path | str,
+    otherwise: str = "train the network again, or take another file",
+) -> None:
     """Check that every number of a network is finite.
+
+    Args:
+        state: name → tensor.
+        where: what holds them, for the message.
+        otherwise: what to do where one is not.
 
     Raises:
         ValueError: naming the first tensor that has NaN or infinity in it.
@@ -83,10 +92,7 @@ def require_finite(state: Mapping[str, Tensor], where: Path | str) -> None:
     for name, tensor in state.items():
         if tensor.is_floating_point() and not tensor.isfinite().all():
             count = int((~tensor.isfinite()).sum())
-            raise ValueError(
-                f"{where}: {name} has {count} values that are not finite; train the network again, "
-                "or take another file"
-            )
+            raise ValueError(f"{where}: {name} has {count} values that are not finite; {otherwise}")
 
 
 def _has_right_checksums(path: Path) -> bool:

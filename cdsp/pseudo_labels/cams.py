@@ -25,8 +25,8 @@ from cdsp.pseudo_labels.settings import CamSettings
 from cdsp.scribbles.scribble_labels import check_image_classes
 from cdsp.settings import settings_dict
 from cdsp.training.augmentation import normalise
+from cdsp.versions import VERSIONS
 
-STAGE_VERSION = 1
 IMAGES_PER_BATCH = 16
 SMALLEST_SIDE = 17
 """Of a scaled image, pixels."""
@@ -188,7 +188,7 @@ def export_cams(
         parameters={
             **settings_dict(settings),
             "classifier": checkpoint.settings,
-            "version": STAGE_VERSION,
+            "version": VERSIONS["pseudo_labels cams"],
         },
         sources={"dataset": dataset.digest},
     )

@@ -16,6 +16,7 @@ from cdsp.io.json_files import digest, write_json
 from cdsp.io.outputs import check_outputs
 from cdsp.io.store import LabelStore
 from cdsp.losses.cross_entropy import labelled_cross_entropy
+from cdsp.networks.backbones import weights_content
 from cdsp.networks.checkpoint import NetworkCheckpoint, write_network
 from cdsp.networks.classifier import Classifier
 from cdsp.networks.layers import freeze_batch_norm
@@ -26,8 +27,7 @@ from cdsp.training.augmentation import augment_image, augment_map, draw_augmenta
 from cdsp.training.contract import Losses, Objective, Sum
 from cdsp.training.loop import Schedule, Trainer
 from cdsp.training.optimizer import build_optimizer, polynomial
-
-STAGE_VERSION = 1
+from cdsp.versions import VERSIONS
 
 LARGEST_BALANCE = 20.0
 """Bound of a class's positive weight, either way: a class of one image must not drown the rest."""
@@ -249,7 +249,7 @@ def train_classifier(
     Raises:
         ValueError: see `build_trainer` and `Trainer.run`.
     """
-    check_outputs([output, output.with_suffix(".json")], inputs=[scribbles])
+    check_outputs([output], inputs=[scribbles])
     trainer = build_trainer(
         dataset,
         image_classes,
@@ -258,7 +258,7 @@ def train_classifier(
         device=device,
         num_workers=num_workers,
     )
-    return trainer.run(output, prefix=f"{output.stem}.")
+    return trainer.run(output, prefix=f"{output.stem}.", measured=("json",))
 
 
 def build_trainer(
@@ -308,10 +308,11 @@ def build_trainer(
     )
     identity = {
         **settings_dict(settings),
-        "version": STAGE_VERSION,
+        "version": VERSIONS["pseudo_labels classifier"],
         "dataset": dataset.digest,
         "image_classes": digest({name: image_classes[name] for name in crops.ids}),
         "scribbles": None if store is None else store.digest,
+        **weights_content(settings.backbone_weights),
     }
 
     def learning_rate(step: int, steps_per_epoch: int) -> float:

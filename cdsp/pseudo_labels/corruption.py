@@ -20,8 +20,7 @@ from cdsp.io.store import write_store
 from cdsp.progress import progress
 from cdsp.pseudo_labels.settings import CorruptionSettings
 from cdsp.settings import settings_dict
-
-STAGE_VERSION = 1
+from cdsp.versions import VERSIONS
 
 
 def corrupt_mask(
@@ -108,7 +107,7 @@ def corrupt_masks(
             "recipe": recipe,
             "scribbles": scribbles,
             **settings_dict(settings),
-            "version": STAGE_VERSION,
+            "version": VERSIONS["pseudo_labels corrupt"],
         },
         sources={"dataset": dataset.digest},
     )

@@ -18,8 +18,7 @@ from cdsp.progress import progress
 from cdsp.pseudo_labels.random_walk import build_graph, random_walk, remove_unstroked
 from cdsp.pseudo_labels.settings import LabelSettings
 from cdsp.settings import settings_dict
-
-STAGE_VERSION = 3
+from cdsp.versions import VERSIONS
 
 
 def calibrated_threshold(score: np.ndarray, scribbles: np.ndarray) -> float | None:
@@ -206,7 +205,7 @@ def make_pseudo_labels(
             "scribbles": scribble_store.parameters["scribbles"],
             **settings_dict(settings),
             "evidence": {} if store is None else {"kind": store.kind, **store.parameters},
-            "version": STAGE_VERSION,
+            "version": VERSIONS["pseudo_labels labels"],
         },
         sources=sources if store is None else {**sources, store.kind: store.digest},
     )

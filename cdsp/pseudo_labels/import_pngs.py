@@ -11,8 +11,7 @@ from cdsp.dataset.voc_layout import Dataset
 from cdsp.io.files import check_label, problem_list, read_label
 from cdsp.io.store import write_store
 from cdsp.progress import progress
-
-STAGE_VERSION = 1
+from cdsp.versions import VERSIONS
 
 
 def import_pseudo_labels(
@@ -58,6 +57,10 @@ def import_pseudo_labels(
         output,
         ((image_id, read(image_id), {}) for image_id in ids),
         kind="pseudo_labels",
-        parameters={"recipe": recipe, "scribbles": scribbles, "version": STAGE_VERSION},
+        parameters={
+            "recipe": recipe,
+            "scribbles": scribbles,
+            "version": VERSIONS["pseudo_labels import"],
+        },
         sources={"dataset": dataset.digest},
     )

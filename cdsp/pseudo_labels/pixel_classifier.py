@@ -24,8 +24,8 @@ from cdsp.pseudo_labels.classifier import check_image_classes
 from cdsp.pseudo_labels.random_walk import cut_superpixels, superpixel_means
 from cdsp.pseudo_labels.settings import PixelSettings
 from cdsp.settings import settings_dict
+from cdsp.versions import VERSIONS
 
-STAGE_VERSION = 1
 MOST_SAMPLES = 100_000
 """Places that the forest learns from; of more, a random part."""
 
@@ -152,7 +152,7 @@ def export_pixel_probabilities(
         parameters={
             **settings_dict(settings),
             "scribbles": store.parameters["scribbles"],
-            "version": STAGE_VERSION,
+            "version": VERSIONS["pseudo_labels pixels"],
         },
         sources={"dataset": dataset.digest, "scribbles": store.digest},
     )

@@ -17,8 +17,7 @@ from cdsp.networks.predictor import predict_probabilities
 from cdsp.progress import progress
 from cdsp.scribbles.scribble_labels import check_image_classes
 from cdsp.settings import settings_dict
-
-STAGE_VERSION = 1
+from cdsp.versions import VERSIONS
 
 
 def export_probabilities(
@@ -68,7 +67,7 @@ def export_probabilities(
             **settings_dict(settings),
             "network": checkpoint.name,
             "training": checkpoint.settings,
-            "version": STAGE_VERSION,
+            "version": VERSIONS["pseudo_labels probabilities"],
         },
         sources={"dataset": dataset.digest},
     )

@@ -1,4 +1,4 @@
-"""The files of a run: what its training and its evaluation left, read once for all of reporting."""
+"""What the evaluation of a run left, and what its training did: read once for all of reporting."""
 
 from __future__ import annotations
 
@@ -11,10 +11,9 @@ from typing import Any
 import numpy as np
 
 from cdsp.io.files import IGNORE, METRICS_FORMAT, METRICS_VERSION
-from cdsp.io.json_files import read_json, read_json_lines, read_object
+from cdsp.io.json_files import read_json
 from cdsp.io.outputs import file_digest
-
-TRAIN_AGAIN = "move the run's folder away and train it again"
+from cdsp.training.record import TrainingRecord, read_training
 
 NAMES = (
     "dataset",
@@ -73,54 +72,6 @@ SCORES = {
 
 
 @dataclass(frozen=True)
-class TrainingRecord:
-    """The files of a run's folder.
-
-    Attributes:
-        folder: of the run.
-        finished: whether its weights are there.
-        settings: ``settings.json``, what the weights depend on; None where it is missing.
-        environment: ``environment.json``, versions and hardware; None where it is missing.
-        log: ``log.jsonl``, one record for each epoch; None where it is missing.
-    """
-
-    folder: Path
-    finished: bool
-    settings: dict[str, Any] | None
-    environment: dict[str, Any] | None
-    log: tuple[dict[str, float], ...] | None
-
-    @property
-    def missing(self) -> list[Path]:
-        """The files that are not there."""
-        there = {
-            "weights.pt": self.finished,
-            "settings.json": self.settings is not None,
-            "environment.json": self.environment is not None,
-            "log.jsonl": self.log is not None,
-        }
-        return [self.folder / name for name, found in there.items() if not found]
-
-    @property
-    def seconds(self) -> tuple[float, ...] | None:
-        """The time of each epoch; None where there is no log.
-
-        Raises:
-            ValueError: an epoch of the log without its time.
-        """
-        if self.log is None:
-            return None
-        seconds = tuple(record.get("seconds", math.nan) for record in self.log)
-        for number, value in enumerate(seconds, start=1):
-            if not math.isfinite(value) or value < 0:
-                raise ValueError(
-                    f"{self.folder / 'log.jsonl'}:{number}: expected 'seconds' of an epoch, found "
-                    f"{value}; {TRAIN_AGAIN}"
-                )
-        return seconds
-
-
-@dataclass(frozen=True)
 class Evaluation:
     """What ``metrics.json`` tells of an evaluated run.
 
@@ -164,9 +115,11 @@ class Evaluation:
         """What lies beside the evaluated network.
 
         Raises:
-            ValueError: a damaged file.
+            ValueError: a damaged file, or the folder now holds another training.
         """
-        return read_training(self.weights.parent)
+        record = read_training(self.weights.parent)
+        record.require(self.training, self.path, "evaluate it again")
+        return record
 
     @property
     def confusion_path(self) -> Path:
@@ -242,50 +195,3 @@ def read_evaluation(path: Path) -> Evaluation:
 
 def _fraction(value: Any) -> float:
     return math.nan if value is None else float(value)
-
-
-def read_training(folder: Path) -> TrainingRecord:
-    """Read what is there of a run; the folder itself may be missing.
-
-    Raises:
-        ValueError: a damaged file.
-    """
-    return TrainingRecord(
-        folder=folder,
-        finished=(folder / "weights.pt").is_file(),
-        settings=_read_object(folder / "settings.json"),
-        environment=_read_object(folder / "environment.json"),
-        log=_read_log(folder / "log.jsonl"),
-    )
-
-
-def read_unfinished(folder: Path) -> list[TrainingRecord]:
-    """What there is of trainings that were begun in a run's folder and have not ended.
-
-    Raises:
-        ValueError: a damaged file.
-    """
-    return [read_training(path) for path in sorted(folder.glob("unfinished-*"))]
-
-
-def _read_object(path: Path) -> dict[str, Any] | None:
-    return read_object(path) if path.is_file() else None
-
-
-def _read_log(path: Path) -> tuple[dict[str, float], ...] | None:
-    if not path.is_file():
-        return None
-    records = []
-    for number, logged in read_json_lines(path):
-        where = f"{path}:{number}"
-        record = {}
-        for name, value in logged.items():
-            try:
-                record[name] = float(value)
-            except (TypeError, ValueError, OverflowError) as error:
-                raise ValueError(
-                    f"{where}: expected {name!r} to be a number, found {str(value)[:40]!r}; "
-                    f"{TRAIN_AGAIN}"
-                ) from error
-        records.append(record)
-    return tuple(records)

@@ -29,8 +29,8 @@ from cdsp.scribbles.settings import AnnotationSettings
 from cdsp.scribbles.stroke_files import write_strokes
 from cdsp.scribbles.strokes import Box, ImageStrokes, Stroke
 from cdsp.settings import nearest, settings_dict
+from cdsp.versions import VERSIONS
 
-STAGE_VERSION = 2
 _SOFT = 3  # values that are no class, above which they are taken for those of soft edges
 
 VOC_NAMES = {
@@ -79,7 +79,7 @@ def import_strokes(
     header = {
         "dataset": dataset.digest,
         "classes": list(dataset.classes),
-        "imported": {"files": _digest(path), **said, "version": STAGE_VERSION},
+        "imported": {"files": _digest(path), **said, "version": VERSIONS["scribbles import"]},
     }
     write_strokes(output, images(), header)
 

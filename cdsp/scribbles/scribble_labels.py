@@ -28,10 +28,10 @@ from cdsp.scribbles.simulate import simulate_strokes, stroke_width
 from cdsp.scribbles.stroke_files import read_header, read_strokes, write_strokes
 from cdsp.scribbles.strokes import ImageStrokes
 from cdsp.scribbles.styles import STYLES, StyleName
+from cdsp.versions import VERSIONS
 
 CLASSES_FORMAT = "cdsp-image-classes"
 VERSION = 1
-STAGE_VERSION = 2
 FILES = ("strokes.jsonl", "labels.h5", "image_classes.json")
 
 logger = logging.getLogger(__name__)
@@ -75,7 +75,7 @@ def simulate_scribbles(
                 "style": style,
                 "coverage": STYLES[style].coverage if coverage is None else coverage,
                 "seed": seed,
-                "version": STAGE_VERSION,
+                "version": VERSIONS["scribbles simulate"],
             },
         },
     )
@@ -114,7 +114,10 @@ def degrade_scribbles(
     check_outputs((output / file for file in FILES), inputs=[strokes])
     header = read_header(strokes)
     source = {key: value for key, value in header.items() if key not in ("format", "version")}
-    parameters: dict[str, Any] = {"scribbles": degradation.name, "version": STAGE_VERSION}
+    parameters: dict[str, Any] = {
+        "scribbles": degradation.name,
+        "version": VERSIONS["scribbles degrade"],
+    }
     if degradation.kind == "drop":
         parameters |= {"drop_background": drop_background, "min_per_image": min_per_image}
     if degradation.is_random:

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from cdsp.networks.backbones import weights_content
 from cdsp.networks.checkpoint import NetworkCheckpoint, segmentation_arguments, write_network
 from cdsp.networks.heads import build_network
 from cdsp.networks.layers import freeze_batch_norm
@@ -19,8 +20,7 @@ from cdsp.segmentation.settings import SegmentationSettings
 from cdsp.settings import settings_dict
 from cdsp.training.loop import Schedule, Trainer
 from cdsp.training.optimizer import build_optimizer, cosine_after_warmup
-
-STAGE_VERSION = 1
+from cdsp.versions import VERSIONS
 
 logger = logging.getLogger(__name__)
 
@@ -122,7 +122,7 @@ def build_trainer(
         )
     }
     identity = {
-        "version": STAGE_VERSION,
+        "version": VERSIONS["segmentation"],
         "name": name,
         "seed": seed,
         "network": settings_dict(network_settings),
@@ -130,6 +130,7 @@ def build_trainer(
         "terms": {key: settings_dict(options) for key, options in method.terms.items()},
         "dataset": dataset.digest,
         "stores": {key: store.digest for key, store in data.stores.items()},
+        **weights_content(network_settings.backbone_weights),
     }
 
     def learning_rate(step: int, steps_per_epoch: int) -> float:

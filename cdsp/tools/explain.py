@@ -16,9 +16,10 @@ import pandas as pd
 
 from cdsp.experiment.variants import method_row
 from cdsp.metrics import class_indices, recall, scores
-from cdsp.reporting.runs import SCORES, Evaluation, TrainingRecord, read_evaluation
+from cdsp.reporting.runs import SCORES, Evaluation, read_evaluation
 from cdsp.reporting.table_rows import RESULT_COLUMNS, Row, read_rows
 from cdsp.settings import nearest
+from cdsp.training.record import TrainingRecord, read_training
 
 WIDTH = 96
 Facts = dict[str, dict[str, str]]
@@ -137,7 +138,7 @@ def _percent(fraction: float | None) -> str:
 
 def _read_run(path: Path) -> ExplainedRun:
     evaluation = read_evaluation(path)
-    training = evaluation.read_training()
+    training = read_training(evaluation.weights.parent)
     _ = training.seconds  # a damaged log is told before anything else
     try:
         facts = _facts(evaluation, training.environment or {"unknown": ""})

@@ -19,9 +19,8 @@ import torch
 from cdsp.experiment.config import Config
 from cdsp.experiment.read import read_config
 from cdsp.experiment.run import Run
-from cdsp.io.json_files import digest
-from cdsp.reporting.runs import TrainingRecord, read_training, read_unfinished
-from cdsp.settings import nearest, settings_dict
+from cdsp.settings import nearest
+from cdsp.training.record import TrainingRecord, read_training, read_unfinished
 
 HARDWARE = ("platform", "device", "cpu")
 """Entries of `cdsp.training.runtime.describe`: equal ones let one run predict another's time."""
@@ -183,25 +182,17 @@ def _all_records(folder: Path) -> list[TrainingRecord]:
 
 
 def _plan(config: Config, run: Run, folder: Path, earlier: Sequence[TrainingRecord]) -> PlannedRun:
-    trained = config.run_settings(run)
-    wanted = {
-        "network": settings_dict(trained.network),
-        "settings": settings_dict(trained.segmentation),
-        "terms": {name: settings_dict(term) for name, term in trained.method.terms.items()},
-    }
+    wanted = config.run_settings(run).as_trained
 
     def is_outdated(record: TrainingRecord) -> bool:
-        begun = record.settings or {}
-        return bool(begun) and any(
-            digest(begun.get(key)) != digest(value) for key, value in wanted.items()
-        )
+        return bool(record.settings and record.differences(wanted))
 
     place = folder / "segmentation" / run.folder
     records = [read_training(place), *read_unfinished(place)]
     current = (r for r in records if r.settings is not None and not is_outdated(r))
     record = next(current, records[-1])
     outdated = is_outdated(record)
-    epochs = trained.segmentation.epochs
+    epochs = wanted["settings"]["epochs"]
     done = epochs if record.finished else len(record.seconds or ())
     return PlannedRun(
         run=run,

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import math
+import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -24,10 +25,11 @@ from tqdm import tqdm
 
 from cdsp.io.json_files import digest, write_json, write_json_lines
 from cdsp.networks.checkpoint import read_network
-from cdsp.networks.tensor_files import read_tensors, save_tensors
+from cdsp.networks.tensor_files import read_tensors, require_finite, save_tensors, tensors_of
 from cdsp.progress import progress_options
 from cdsp.training import runtime
 from cdsp.training.contract import Objective, Sum
+from cdsp.training.record import RUN
 from cdsp.training.run_files import RunFiles
 from cdsp.training.sampling import EpochSampler
 from cdsp.training.state import EpochSoFar, StateTimer, random_state, restore_random_state
@@ -113,7 +115,7 @@ class Trainer:
         self.log: list[dict[str, Any]] = []
         self.timer = StateTimer()
 
-    def run(self, weights: Path, prefix: str = "") -> Path:
+    def run(self, weights: Path, prefix: str = "", measured: tuple[str, ...] = ()) -> Path:
         """Train to the end, resuming from the state that an interrupted run left, if there is one.
 
         Beside the weights are written, when they are: ``settings.json``, ``environment.json`` and
@@ -122,6 +124,7 @@ class Trainer:
         Args:
             weights: the file of the trained network.
             prefix: of the names of the other files, where the folder holds more than this run.
+            measured: names of what ``write`` writes besides the weights.
 
         Returns:
             ``weights``.
@@ -130,13 +133,19 @@ class Trainer:
             ValueError: another process trains this run, or the loss is not finite.
             SystemExit: with `EXIT_CODE`; SIGTERM or SIGINT asked to stop, and the state is saved.
         """
-        files = RunFiles(weights, prefix, self.identity)
+        files = RunFiles(weights, prefix, self.identity, measured)
         with files.locked():
-            if self._made(weights):
-                files.forget()  # left by a process that was killed right here
-                logger.info("%s: trained already with these settings and data", weights)
+            if files.complete and self._made(weights):
+                shutil.rmtree(files.unfinished, ignore_errors=True)  # killed right here
+                logger.info(
+                    "%s: trained already with these settings and data; move it away to train again",
+                    weights,
+                )
                 return weights
             if not files.trained.is_file():
+                if not files.state.is_file():
+                    for line in files.others():
+                        logger.warning(line)
                 self._resume(files.state)
                 self._train(files)
                 self.write(self.objective.deployed(), files.trained)
@@ -144,10 +153,13 @@ class Trainer:
         return weights
 
     def _made(self, weights: Path) -> bool:
-        """Whether a file of weights is there and is what this run would end with."""
-        if not weights.is_file():
+        """Whether a file of weights is what this run would end with."""
+        try:
+            settings = read_network(weights, self.kind).settings
+        except ValueError as error:  # of an older version, or not of the files beside it
+            logger.warning("%s: it is trained again", error)
             return False
-        return digest(read_network(weights, self.kind).settings) == digest(self.identity)
+        return digest(settings) == digest(self.identity)
 
     def _resume(self, path: Path) -> None:
         if not path.is_file():
@@ -158,6 +170,7 @@ class Trainer:
                 f"{path}: the state of another run, or of another version of cdsp; delete it to "
                 "start from scratch"
             )
+        require_finite(dict(tensors_of(state)), path, "delete it to start from scratch")
         self.objective.load_state_dict(state["objective"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.scaler.load_state_dict(state["scaler"])
@@ -192,7 +205,7 @@ class Trainer:
     def _train(self, files: RunFiles) -> None:
         write_json(files.path("settings.json"), self.identity)
         environment = {**runtime.describe(self.device), **runtime.describe_command()}
-        write_json(files.path("environment.json"), environment)
+        write_json(files.path("environment.json"), {RUN: files.run, **environment})
         done = self.epoch * len(self.sampler) + self.so_far.batches
         with (
             stop_request() as request,
@@ -208,7 +221,8 @@ class Trainer:
                     break
                 self._end_epoch()
                 # The log first: killed between the two, its last epoch is trained again.
-                write_json_lines(files.path("log.jsonl"), self.log)
+                logged = ({RUN: files.run, **record} for record in self.log)
+                write_json_lines(files.path("log.jsonl"), logged)
                 if self.epoch == self.schedule.epochs or self.timer.due(epoch_ended=True):
                     self._save(files.state)
         if request.signal:
@@ -247,6 +261,9 @@ class Trainer:
             raise ValueError(
                 f"the loss is not finite in epoch {self.epoch + 1}: {means}; lower learning_rate"
             )
+        require_finite(  # the last step may have broken them after a loss that was fine
+            self.objective.state_dict(), f"weights of epoch {self.epoch + 1}", "lower learning_rate"
+        )
         self.epoch += 1
         record = {
             "epoch": self.epoch,

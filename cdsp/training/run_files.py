@@ -16,6 +16,7 @@ from typing import Any
 from cdsp.io.json_files import digest
 from cdsp.io.locks import LockHeldError, held_lock
 from cdsp.io.outputs import check_outputs, move_output
+from cdsp.training.record import RECORD, read_training, read_unfinished
 
 
 class RunFiles:
@@ -26,18 +27,26 @@ class RunFiles:
         unfinished: the folder of the run until then.
     """
 
-    def __init__(self, weights: Path, prefix: str, identity: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        weights: Path,
+        prefix: str,
+        identity: dict[str, Any],
+        measured: tuple[str, ...] = (),
+    ) -> None:
         """Name the files; nothing is written.
 
         Args:
             weights: the file of the trained network.
             prefix: what the names of the run's other files begin with; "" where the folder is the
                 run's alone.
-            identity: what the weights depend on.
+            identity: what the weights depend on, JSON-able.
+            measured: names of further files that a finished run has, such as "json".
         """
-        self.weights, self.prefix = weights, prefix
-        self.folder = weights.parent
-        self.unfinished = self.folder / f"{prefix}unfinished-{digest(identity)}"
+        self.names = (*RECORD, *measured)
+        self.weights, self.prefix, self.identity = weights, prefix, identity
+        self.folder, self.run = weights.parent, digest(identity)
+        self.unfinished = self.folder / f"{prefix}unfinished-{self.run}"
 
     def path(self, name: str) -> Path:
         """A file of the run, as long as it is unfinished."""
@@ -53,6 +62,12 @@ class RunFiles:
         """The weights of a run that has ended and is not published yet."""
         return self.unfinished / self.weights.name
 
+    @property
+    def complete(self) -> bool:
+        """Whether all files of a finished run are there."""
+        beside = (self.folder / f"{self.prefix}{name}" for name in self.names)
+        return all(path.is_file() for path in (self.weights, *beside))
+
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Hold the run's place: a second process that wants to train the same run is refused.
@@ -61,10 +76,9 @@ class RunFiles:
             ValueError: another process holds it, or its files are there and are another command's.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
-        names = ("settings.json", "environment.json", "log.jsonl")
         try:
             with held_lock(self.folder / f".{self.prefix}lock"):
-                files = [self.folder / f"{self.prefix}{name}" for name in names]
+                files = [self.folder / f"{self.prefix}{name}" for name in self.names]
                 check_outputs([*files, self.weights])
                 yield
         except LockHeldError as error:
@@ -72,6 +86,26 @@ class RunFiles:
                 f"{self.weights}: another process is training this run; wait for it or stop it "
                 "first"
             ) from error
+
+    def others(self) -> list[str]:
+        """What to say of trainings with other settings that this place holds, a line each."""
+        try:
+            stopped = read_unfinished(self.folder, self.prefix)
+            finished = read_training(self.folder, self.prefix)
+        except ValueError as error:  # of no use to this training, and in no way of it
+            return [str(error)]
+        lines = [
+            record.starts_again(self.identity)
+            for record in stopped
+            if record.folder != self.unfinished
+        ]
+        found = finished.differences(self.identity) if self.weights.is_file() else ""
+        if found:
+            lines.append(
+                f"{self.weights}: of another training ({found}); it stays until this one is "
+                "complete"
+            )
+        return lines
 
     def publish(self) -> None:
         """Put the files of the run in the place of an earlier run's, the weights last.

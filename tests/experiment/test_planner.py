@@ -1,4 +1,5 @@
 import itertools
+from pathlib import Path
 
 import pytest
 import yaml
@@ -10,9 +11,10 @@ from cdsp.experiment.paths import Paths
 from cdsp.experiment.plan import Plan
 from cdsp.experiment.read import parse_config
 from cdsp.experiment.replaced_tables import replaced_tables
+from cdsp.experiment.stopped_trainings import stopped_trainings
 from cdsp.experiment.user_files import UserFiles
 from cdsp.experiment.variants import change_text, method_changes, value_text
-from cdsp.io.files import TABLE_FORMAT, TABLE_VERSION
+from cdsp.io.files import TABLE_FORMAT, TABLE_VERSION, write_text
 from cdsp.io.json_files import write_json
 
 FLOATS = st.floats(min_value=0, max_value=20, allow_nan=False)
@@ -158,6 +160,23 @@ def test_a_table_with_other_runs_of_the_same_data_set_is_not_replaced_without_a_
     assert "results/other/metrics.json" in notice
     path.write_text("damaged")
     assert replaced_tables(made) == []
+
+
+def test_a_stopped_training_with_other_settings_is_told_of(in_folder):
+    made = plan()
+    run = made.config.runs("main")[0]
+    trained = made.config.run_settings(run).as_trained
+    folder = in_folder / Path(made.paths.run(run.folder)).parent
+    settings = {**trained, "settings": {**trained["settings"], "epochs": 7}, "seed": 0}
+    write_json(folder / "unfinished-1" / "settings.json", settings)
+    (notice,) = stopped_trainings(made)
+    assert "unfinished-1: stopped after epoch 0 with other settings (settings.epochs 7," in notice
+    assert notice.endswith("so that the training starts from 0")
+    write_json(folder / "unfinished-2" / "settings.json", {**trained, "seed": 0})
+    assert stopped_trainings(made) == []  # this one goes on
+    write_text(folder / "unfinished-1" / "settings.json", "{}")
+    (notice,) = stopped_trainings(made)
+    assert "settings.json: damaged" in notice
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,6 @@ import torch
 from torch import nn
 
 from cdsp.io.files import IGNORE
-from cdsp.io.json_files import read_json_lines
 from cdsp.io.outputs import LEDGER
 from cdsp.io.store import LabelStore
 from cdsp.networks.checkpoint import read_network
@@ -31,6 +30,7 @@ from cdsp.scribbles.scribble_labels import read_image_classes
 from cdsp.training import state
 from cdsp.training.augmentation import IMAGENET_MEAN, IMAGENET_STD, normalise
 from cdsp.training.loop import Trainer
+from cdsp.training.record import read_training
 from cdsp.training.run_files import RunFiles
 
 SETTINGS = {
@@ -178,7 +178,7 @@ def test_a_run_leaves_its_record_beside_its_file(train, tmp_path):
     train(epochs=2)
     others = {"cams.h5", ".cams.h5.abc.tmp.h5"}
     assert {path.name for path in tmp_path.iterdir()} == RUN | others
-    log = [record for _, record in read_json_lines(tmp_path / "classifier.log.jsonl")]
+    log = read_training(tmp_path, "classifier.").log
     assert [record["epoch"] for record in log] == [1, 2]
     assert all(record["loss"] == record["classes"] > 0 for record in log)
     assert log[0]["learning_rate"] == pytest.approx(0.02 * (3 / 4) ** 0.9)

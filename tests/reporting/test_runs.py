@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from run_files import metrics_content
 
-from cdsp.io.json_files import write_json, write_json_lines
+from cdsp.io.json_files import digest, write_json, write_json_lines
 from cdsp.io.outputs import file_digest
-from cdsp.reporting.runs import read_evaluation, read_training
+from cdsp.reporting.runs import read_evaluation
+from cdsp.training.record import RUN, read_training
 
 
 @pytest.fixture
@@ -79,6 +80,25 @@ def test_a_training_is_read_as_far_as_it_is_there(tmp_path):
     record = read_training(tmp_path)
     assert record.log == ({"epoch": 1.0, "seconds": 2.5},)
     assert record.seconds == (2.5,)
+
+
+def test_a_folder_that_was_trained_again_is_not_the_evaluated_run(write, tmp_path):
+    training = {"seed": 0, "settings": {"epochs": 3}}
+    run = read_evaluation(write(training=training, weights=str(tmp_path / "weights.pt")))
+    assert run.read_training().log is None
+    log = [{RUN: digest(training), "epoch": 1}, {RUN: digest(training), "epoch": 2}]
+    write_json_lines(tmp_path / "log.jsonl", log)
+    assert run.read_training().log == ({"epoch": 1.0}, {"epoch": 2.0})
+    write_json_lines(tmp_path / "log.jsonl", [log[0], {RUN: digest({"seed": 1}), "epoch": 2}])
+    with pytest.raises(ValueError, match=r"log\.jsonl:2: of another training than line 1"):
+        run.read_training()
+    write_json_lines(tmp_path / "log.jsonl", [{RUN: digest({"seed": 1}), "epoch": 1}])
+    with pytest.raises(
+        ValueError,
+        match=r"metrics\.json: of another training than log\.jsonl in .*"
+        r"evaluate it again",
+    ):
+        run.read_training()
 
 
 def test_reading_runs_loads_neither_torch_nor_matplotlib():

@@ -11,7 +11,6 @@ import torch
 from tiny_network import TINY_NETWORK, WITHOUT_POOLING
 from torch import Tensor, nn
 
-from cdsp.io.json_files import read_json_lines
 from cdsp.losses import (
     LOSS_TERMS,
     LossTerm,
@@ -29,6 +28,7 @@ from cdsp.segmentation.train import build_trainer
 from cdsp.settings import setting
 from cdsp.training import runtime
 from cdsp.training.loop import Trainer
+from cdsp.training.record import read_training
 
 
 def register() -> None:
@@ -176,7 +176,7 @@ def trainer_of(tiny_training, tiny_settings):
 
 
 def read_log(folder: Path) -> list[dict[str, Any]]:
-    return [record for _, record in read_json_lines(folder / "log.jsonl")]
+    return list(read_training(folder).log or ())
 
 
 def test_the_averaged_teacher_is_what_a_run_leaves_behind(tmp_path, trainer_of, monkeypatch):

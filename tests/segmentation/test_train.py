@@ -17,8 +17,9 @@ import torch
 from tiny_network import TINY_NETWORK, WITHOUT_POOLING
 
 from cdsp.io.files import IGNORE
-from cdsp.io.json_files import read_json_lines, read_object
-from cdsp.networks import tensor_files
+from cdsp.io.json_files import read_object
+from cdsp.networks import checkpoint, tensor_files
+from cdsp.networks.backbones import build_backbone
 from cdsp.networks.checkpoint import read_network
 from cdsp.networks.settings import NetworkSettings
 from cdsp.segmentation import train
@@ -29,6 +30,7 @@ from cdsp.segmentation.train import build_trainer
 from cdsp.training import loop, run_files, runtime, state
 from cdsp.training.loop import Trainer
 from cdsp.training.optimizer import cosine_after_warmup
+from cdsp.training.record import read_training
 from cdsp.training.run_files import RunFiles
 from cdsp.training.stopping import EXIT_CODE
 
@@ -63,7 +65,7 @@ def make_trainer(
 
 
 def read_log(folder: Path) -> list[dict[str, Any]]:
-    return [record for _, record in read_json_lines(folder / "log.jsonl")]
+    return list(read_training(folder).log or ())
 
 
 def parameters(trainer: Trainer) -> torch.Tensor:
@@ -173,6 +175,11 @@ def test_a_finished_run_is_not_trained_again(
     data = tiny_training.open(all_terms)
     make_trainer(data, all_terms, tiny_settings).run(folder / "weights.pt")
     assert {path: path.stat().st_mtime_ns for path in before} == before
+
+    (folder / "log.jsonl").unlink()  # the workflow would wait for it
+    trained = make_trainer(data, all_terms, tiny_settings).run(folder / "weights.pt")
+    assert trained.read_bytes() == (finished / "weights.pt").read_bytes()
+    assert len(read_log(folder)) == 3
 
     make_trainer(data, all_terms, replace(tiny_settings, epochs=2)).run(folder / "weights.pt")
     assert len(read_log(folder)) == 2
@@ -522,6 +529,91 @@ def test_a_renamed_state_is_refused(tmp_path, monkeypatch, tiny_training, tiny_s
     other.replace(state)
     with pytest.raises(ValueError, match="the state of another run, or of another version"):
         make_trainer(data, all_terms, tiny_settings).run(tmp_path / "a" / "weights.pt")
+
+
+def test_a_state_with_nan_is_refused(
+    tmp_path, monkeypatch, tiny_training, tiny_settings, all_terms
+):
+    data = tiny_training.open(all_terms)
+    interrupt(monkeypatch, make_trainer(data, all_terms, tiny_settings), tmp_path, 3)
+    (path,) = tmp_path.glob("unfinished-*/state.pt")
+    state = torch.load(path, weights_only=True)
+    state["optimizer"]["state"][2]["momentum_buffer"].view(-1)[3] = math.nan
+    torch.save(state, path)
+    with pytest.raises(
+        ValueError,
+        match=r"state\.pt: optimizer\.state\.2\.momentum_buffer has 1 values .* delete it",
+    ):
+        make_trainer(data, all_terms, tiny_settings).run(tmp_path / "weights.pt")
+
+
+def test_what_another_training_left_is_told_before_this_one_starts_from_0(
+    tmp_path, monkeypatch, caplog, tiny_training, tiny_settings, all_terms, finished
+):
+    folder = shutil.copytree(finished, tmp_path / "copy")
+    data, longer = tiny_training.open(all_terms), replace(tiny_settings, epochs=5)
+    interrupt(monkeypatch, make_trainer(data, all_terms, longer), folder, 3)
+    (told,) = [line for line in caplog.messages if "weights.pt: of another training" in line]
+    assert "(settings.epochs 3, now 5); it stays" in told
+    (unfinished,) = folder.glob("unfinished-*")
+
+    caplog.clear()
+    make_trainer(data, all_terms, tiny_settings).run(folder / "weights.pt")
+    assert unfinished.is_dir()  # trained already: what the other one has is not lost
+    assert "starts from 0" not in caplog.text
+
+    make_trainer(data, all_terms, replace(longer, momentum=0.8)).run(folder / "weights.pt")
+    told = next(line for line in caplog.messages if "stopped after epoch 1" in line)
+    assert told.startswith(f"{unfinished}: stopped after epoch 1 with other settings ")
+    assert "(settings.momentum 0.9, now 0.8), so that the training starts from 0" in told
+
+
+@pytest.mark.parametrize("other", ["settings.json", "environment.json", "log.jsonl", "weights.pt"])
+def test_files_of_two_trainings_in_a_folder_are_refused(
+    tmp_path, tiny_training, one_step, all_terms, finished, other
+):
+    folder = shutil.copytree(finished, tmp_path / "mixed")
+    trainer = make_trainer(tiny_training.open(all_terms), all_terms, one_step)
+    trainer.run(tmp_path / "other" / "weights.pt")
+    shutil.copy(tmp_path / "other" / other, folder)
+    with pytest.raises(ValueError, match=r"of another training than .*the run's folder away"):
+        read_network(folder / "weights.pt", "segmentor")
+    if other != "weights.pt":
+        with pytest.raises(ValueError, match=r"of another training than .*the run's folder away"):
+            read_training(folder)
+    shutil.copy(finished / other, folder)
+    alone = Path(shutil.copy(folder / "weights.pt", tmp_path))
+    for path in (folder / "weights.pt", alone):
+        assert read_network(path, "segmentor").settings["settings"]["epochs"] == 3
+
+
+def test_weights_of_an_older_version_are_trained_again(
+    tmp_path, monkeypatch, caplog, tiny_training, one_step, all_terms
+):
+    data = tiny_training.open(all_terms)
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint, "VERSION", 1)
+        make_trainer(data, all_terms, one_step).run(tmp_path / "weights.pt")
+    trainer = make_trainer(data, all_terms, one_step)
+    assert read_network(trainer.run(tmp_path / "weights.pt"), "segmentation").settings["seed"] == 0
+    assert "('cdsp-network', 1); name the weights.pt of a run: it is trained again" in caplog.text
+
+
+def test_weights_of_another_content_are_another_training(
+    tmp_path, tiny_training, one_step, all_terms
+):
+    path = tmp_path / "backbone.pth"
+    data = tiny_training.open(all_terms)
+
+    def train_from(factor: float) -> bytes:
+        state = build_backbone("mobilenet_v2", 16).state_dict()
+        torch.save({name: factor * value for name, value in state.items()}, path)
+        network = replace(TINY_NETWORK, backbone_weights=str(path))
+        trainer = make_trainer(data, all_terms, one_step, network=network)
+        return trainer.run(tmp_path / "run" / "weights.pt").read_bytes()
+
+    first = train_from(1)
+    assert train_from(2) != first
 
 
 def test_a_second_process_in_the_same_folder_is_refused(

@@ -123,6 +123,7 @@ def test_each_stage_has_one_name(stage):
 def test_every_rule_names_its_environment_and_its_log(path):
     text = path.read_text()
     for rule in re.split(r"^ *rule(?: \w+)?:$", text, flags=re.MULTILINE)[1:]:
+        assert rule.count("        version=version(") == ("cdsp " in rule.partition("shell:")[2])
         (environment_file,) = re.findall(r"^ +conda:\n +\"(.*)\"$", rule, flags=re.MULTILINE)
         assert (path.parent / environment_file).is_file()
         assert rule.count("    log:\n") == 1
@@ -618,6 +619,30 @@ def test_a_killed_training_goes_on_where_it_was(project, tmp_path):
     assert re.search(r"^resuming after epoch [12] of 3$", log, flags=re.MULTILINE)
     for name in (target, f"results/tiny/segmentation/{run}/weights.pt"):
         assert (copy / name).read_bytes() == (project / name).read_bytes()
+
+
+def test_a_finished_network_stays_when_another_training_fails(project, tmp_path):
+    copy = shutil.copytree(project, tmp_path / "copy")
+    folder = Path("results/tiny/segmentation", *CDSP[:-1], "seed-0")
+    before = {path: path.read_bytes() for path in (copy / folder).glob("[!.]*")}
+    (tmp_path / "failing.yaml").write_text("segmentation: { learning_rate: 1.0e+20 }")
+    target = ("--cores", "2", str(folder / "weights.pt"))
+    failing = ("--configfile", "config.yaml", tmp_path / "failing.yaml")
+    printed = snakemake(copy, *target, *failing, fails=True)
+    assert "weights.pt: of another training (settings.learning_rate 0.001, now 1e+20)" in printed
+    assert "lower learning_rate" in printed
+    assert {path: path.read_bytes() for path in before} == before
+    assert ("segmentation", *CDSP) not in planned(snakemake(copy, *target, "--dry-run"))
+
+
+def test_another_version_of_a_command_remakes_what_depends_on_it_alone(project, tmp_path):
+    shutil.copytree(ROOT / "cdsp", tmp_path / "cdsp")
+    versions = tmp_path / "cdsp/versions.py"
+    text = versions.read_text().replace('"pseudo_labels measure": ', '"pseudo_labels measure": 1')
+    versions.write_text(text)
+    printed = snakemake(project, "--dry-run", "results/table1.csv", code=tmp_path)
+    recipes = {("full", "cam"), ("full", "walk"), ("full", "second_round")}
+    assert planned(printed) == NUMBERS | {("pseudo_labels_measure", *recipe) for recipe in recipes}
 
 
 def test_a_failed_job_tells_why_and_where(tmp_path):

@@ -13,9 +13,11 @@ from cdsp.experiment.plan import Plan, settings_json
 from cdsp.experiment.read import parse_config
 from cdsp.experiment.replaced_tables import replaced_tables
 from cdsp.experiment.run import Run
+from cdsp.experiment.stopped_trainings import stopped_trainings
 from cdsp.experiment.user_files import UserFiles
 from cdsp.reporting.settings import figure_endings, figures_of, table_options
 from cdsp.settings import read_yaml
+from cdsp.versions import VERSIONS
 
 try:
     for path in workflow.configfiles:
@@ -71,6 +73,11 @@ def as_options(stores):
 def optional(option, paths):
     """An option of a command, where there is a file for it."""
     return f"--{option} {paths}" if paths else ""
+
+
+def version(command):
+    """A parameter of each rule: another version of its command makes its results again."""
+    return f"{command} version {VERSIONS[command]}"
 
 
 def real_cores(number):

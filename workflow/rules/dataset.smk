@@ -16,6 +16,7 @@ rule dataset:
         "../../envs/cdsp.yaml"
     threads: real_cores(1)
     params:
+        version=version("dataset"),
         command=PLAN.dataset_command,
         name=CONFIG.dataset,
         # A function: in a text, Snakemake would take a class called {word} for a wildcard.

@@ -16,6 +16,8 @@ rule distance_maps_scribbles:
     conda:
         "../../envs/cdsp.yaml"
     threads: real_cores(1)
+    params:
+        version=version("distance_maps"),
     shell:
         "cdsp distance_maps {input} --exponent {wildcards.exponent} --output {output} > {log} 2>&1"
 
@@ -36,5 +38,7 @@ rule distance_maps_pseudo_labels:
     conda:
         "../../envs/cdsp.yaml"
     threads: real_cores(1)
+    params:
+        version=version("distance_maps"),
     shell:
         "cdsp distance_maps {input} --exponent {wildcards.exponent} --output {output} > {log} 2>&1"

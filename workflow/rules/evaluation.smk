@@ -25,6 +25,7 @@ rule evaluation:
     resources:
         gpu=GPU,
     params:
+        version=version("evaluation"),
         folder=subpath(output.metrics, parent=True),
         labels=lambda wildcards, input: optional("labels", input.labels),
         stores=lambda wildcards: as_options(

@@ -22,9 +22,10 @@ rule pseudo_labels_classifier:
         scribbles=lambda wildcards: PLAN.classifier_scribbles(
             wildcards.classifier, wildcards.scribbles
         ),
+    # To be updated: Snakemake leaves an earlier one where it is until the new one is complete.
     output:
-        weights=PATHS.classifier("{scribbles}", "{classifier}"),
-        precision=PATHS.average_precision("{scribbles}", "{classifier}"),
+        weights=update(PATHS.classifier("{scribbles}", "{classifier}")),
+        precision=update(PATHS.average_precision("{scribbles}", "{classifier}")),
     log:
         PATHS.log(f"pseudo_labels_classifier/{CLASSIFIER}"),
     benchmark:
@@ -40,6 +41,7 @@ rule pseudo_labels_classifier:
     resources:
         gpu=GPU,
     params:
+        version=version("pseudo_labels classifier"),
         settings=lambda wildcards: settings_json(
             PLAN.classifiers[wildcards.classifier].settings
         ),
@@ -71,6 +73,7 @@ rule pseudo_labels_cams:
     resources:
         gpu=GPU,
     params:
+        version=version("pseudo_labels cams"),
         settings=lambda wildcards: settings_json(PLAN.cams[wildcards.cams].settings),
     shell:
         "cdsp pseudo_labels cams --dataset {input.dataset} --image-classes {input.classes}"
@@ -100,6 +103,7 @@ rule pseudo_labels_probabilities:
     resources:
         gpu=GPU,
     params:
+        version=version("pseudo_labels probabilities"),
         settings=lambda wildcards: PLAN.evidence_protocol(wildcards.recipe),
     shell:
         "cdsp pseudo_labels probabilities {input.weights} --dataset {input.dataset}"
@@ -125,6 +129,7 @@ rule pseudo_labels_pixels:
         "../../envs/cdsp.yaml"
     threads: real_cores(1)
     params:
+        version=version("pseudo_labels pixels"),
         settings=lambda wildcards: settings_json(
             CONFIG.pseudo_labels[wildcards.recipe].pixels
         ),
@@ -152,6 +157,7 @@ rule pseudo_labels:
         "../../envs/cdsp.yaml"
     threads: real_cores(1)
     params:
+        version=version("pseudo_labels labels"),
         settings=lambda wildcards: settings_json(
             CONFIG.pseudo_labels[wildcards.recipe].labels
         ),
@@ -176,6 +182,7 @@ rule pseudo_labels_import:
         "../../envs/cdsp.yaml"
     threads: real_cores(1)
     params:
+        version=version("pseudo_labels import"),
         folder=lambda wildcards: CONFIG.pseudo_labels[wildcards.recipe].folder,
         content=lambda wildcards: USER_FILES.imported_labels(wildcards.recipe),
     shell:
@@ -198,6 +205,7 @@ rule pseudo_labels_corrupt:
         "../../envs/cdsp.yaml"
     threads: real_cores(1)
     params:
+        version=version("pseudo_labels corrupt"),
         settings=lambda wildcards: settings_json(
             CONFIG.pseudo_labels[wildcards.recipe].corruption
         ),
@@ -219,6 +227,8 @@ rule pseudo_labels_measure:
     conda:
         "../../envs/cdsp.yaml"
     threads: real_cores(1)
+    params:
+        version=version("pseudo_labels measure"),
     shell:
         "cdsp pseudo_labels measure {input.labels} --dataset {input.dataset}"
         " --scribbles {input.scribbles} --full-scribbles {input.full} --output {output} > {log} 2>&1"

@@ -21,6 +21,7 @@ rule reporting_table:
     conda:
         "../../envs/cdsp.yaml"
     params:
+        version=version("reporting"),
         metrics=lambda wildcards: PLAN.table_metrics(wildcards.table),  # here for their order, which is that of the rows
         quality=lambda wildcards, input: " ".join(
             f"--quality {path}" for path in input.quality
@@ -44,6 +45,8 @@ rule reporting_plot:
         plot=one_of(figures_of("plot")),
     conda:
         "../../envs/cdsp.yaml"
+    params:
+        version=version("reporting"),
     shell:
         "cdsp reporting plot {wildcards.plot} {input} --output {output.png} > {log} 2>&1"
 
@@ -62,6 +65,7 @@ rule reporting_runs:
     conda:
         "../../envs/cdsp.yaml"
     params:
+        version=version("reporting"),
         metrics=lambda wildcards: PLAN.first_metrics(wildcards.table),  # here for their order
     shell:
         "cdsp reporting runs {wildcards.plot} {params.metrics} --output {output.png} > {log} 2>&1"
@@ -85,6 +89,7 @@ rule reporting_panel:
     resources:
         gpu=GPU,
     params:
+        version=version("reporting"),
         weights=lambda wildcards: PLAN.panel_weights(wildcards.table),  # here for their order, which is that of the columns
         stores=lambda wildcards: as_options(panel_stores(wildcards)),
         split=lambda wildcards: "train" if wildcards.panel == "panel" else "val",
@@ -112,6 +117,7 @@ rule reporting_distance_maps:
         "../../envs/cdsp.yaml"
     threads: real_cores(1)
     params:
+        version=version("reporting"),
         stores=lambda wildcards: as_options(PLAN.distance_map_stores(wildcards.table)),
         exponents=lambda wildcards: " ".join(
             f"--{option} {value}"

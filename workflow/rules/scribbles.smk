@@ -19,6 +19,7 @@ rule scribbles_strokes:
         "../../envs/cdsp.yaml"
     threads: real_cores(1)
     params:
+        version=version(f"scribbles {PLAN.strokes_command}"),
         command=PLAN.strokes_command,
         settings=settings_json(CONFIG.stroke_settings),
         content=USER_FILES.annotations(),
@@ -42,6 +43,7 @@ rule scribbles_degrade:
         "../../envs/cdsp.yaml"
     threads: real_cores(1)
     params:
+        version=version("scribbles degrade"),
         folder=subpath(output.labels, parent=True),
         settings=lambda wildcards: PLAN.degradation_settings(wildcards.scribbles),
     shell:

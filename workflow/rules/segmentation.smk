@@ -11,11 +11,12 @@ rule segmentation:
     input:
         dataset=PATHS.dataset,
         stores=lambda wildcards: list(PLAN.run_stores(run_of(wildcards)).values()),
+    # To be updated: Snakemake leaves an earlier network where it is until the new one is complete.
     output:
-        weights=PATHS.run(RUN),
-        settings=PATHS.run(RUN, "settings.json"),
-        environment=PATHS.run(RUN, "environment.json"),
-        epochs=PATHS.run(RUN, "log.jsonl"),
+        weights=update(PATHS.run(RUN)),
+        settings=update(PATHS.run(RUN, "settings.json")),
+        environment=update(PATHS.run(RUN, "environment.json")),
+        epochs=update(PATHS.run(RUN, "log.jsonl")),
     log:
         PATHS.log(f"segmentation/{RUN}"),
     benchmark:
@@ -26,6 +27,7 @@ rule segmentation:
     resources:
         gpu=GPU,
     params:
+        version=version("segmentation"),
         folder=subpath(output.weights, parent=True),
         stores=lambda wildcards: as_options(PLAN.run_stores(run_of(wildcards))),
         terms=lambda wildcards: PLAN.run_terms(run_of(wildcards)),

@@ -14,6 +14,7 @@ from typing import Any, ClassVar, Literal, NamedTuple, cast
 import torch
 from torch import Tensor, nn
 
+from cdsp.io.outputs import file_digest
 from cdsp.networks.settings import BACKBONES, BackboneName, backbone_class
 from cdsp.networks.tensor_files import describe_mismatch, read_tensors, require_finite
 from cdsp.settings import nearest
@@ -185,6 +186,20 @@ class Backbone(nn.Module):
             raise ValueError(f"{source}: not the weights of {self.name}: {problems}")
         require_finite(given, source)
         self.load_state_dict(given)
+
+
+def weights_content(source: str) -> dict[str, str]:
+    """What a training that starts from a file of weights depends on, besides its name.
+
+    Args:
+        source: see `Backbone.load_weights`.
+
+    Returns:
+        "backbone_content" → digest of the file; nothing for weights that are no file.
+    """
+    if source in ("none", "imagenet"):
+        return {}
+    return {"backbone_content": file_digest(Path(source))}
 
 
 def build_backbone(name: str, output_stride: int) -> Backbone:

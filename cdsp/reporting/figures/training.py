@@ -14,7 +14,8 @@ from matplotlib.ticker import FormatStrFormatter, LogLocator, MaxNLocator, NullF
 
 from cdsp.pictures.style import add_legend, line_style, style
 from cdsp.reporting.figures.grouped_runs import group_runs
-from cdsp.reporting.runs import TRAIN_AGAIN, Evaluation
+from cdsp.reporting.runs import Evaluation
+from cdsp.training.record import TRAIN_AGAIN
 
 NOT_DRAWN = ("epoch", "learning_rate", "images_per_second", "seconds")
 """What ``log.jsonl`` holds besides losses and the feature variance."""
