@@ -71,14 +71,18 @@ def read_rows(table: Path) -> list[Row]:
     except (OSError, ValueError) as error:
         raise ValueError(f"{table}: not a readable table ({error}); make it again") from error
     runs = read_json(beside, TABLE_FORMAT, TABLE_VERSION).get("rows")
+    values = frame.to_dict("records")
     try:
         metrics = [tuple(Path(path) for path in row["metrics"]) for row in runs]  # type: ignore[union-attr]
+        written = [row["row"] for row in runs]  # type: ignore[union-attr]
     except (KeyError, TypeError) as error:
         raise ValueError(f"{beside}: damaged; make the table again") from error
     scored = any(f"{score.column}_mean" in frame for score in SCORES.values())
-    if len(metrics) != len(frame) or "method" not in frame or not scored:
-        raise ValueError(f"{table}: not the table that {beside.name} tells of; make it again")
-    values = frame.to_dict("records")
+    if written != values or "method" not in frame or not scored:
+        raise ValueError(
+            f"{table}: not the table that {beside.name} tells of: damaged or changed by hand; make "
+            "it again"
+        )
     return [
         Row(index + 1, {str(key): value for key, value in values[index].items()}, paths)
         for index, paths in enumerate(metrics)

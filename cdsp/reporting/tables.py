@@ -22,6 +22,7 @@ from cdsp.io.outputs import check_outputs
 from cdsp.metrics import mean_share, read_shares
 from cdsp.reporting.reported import load_reported
 from cdsp.reporting.runs import SCORES, Score, read_evaluation
+from cdsp.reporting.table_rows import read_rows
 
 COLUMNS = (
     "method",
@@ -149,8 +150,11 @@ def _read_run(path: Path, options: Sequence[str]) -> dict[str, Any]:
 def read_table(path: Path) -> pd.DataFrame:
     """The CSV of a table, as `write_table` wrote it.
 
+    A CSV has no checksum. It is compared with the JSON that is written beside it; where that is
+    missing, the table counts as its user's own.
+
     Raises:
-        ValueError: no such file, or not a table of this project.
+        ValueError: no such file, not a table of this project, or not the table that the JSON tells.
     """
     try:
         table = pd.read_csv(
@@ -162,6 +166,8 @@ def read_table(path: Path) -> pd.DataFrame:
     missing = [name for name in (*COLUMNS, f"{score.column}_mean", "source") if name not in table]
     if missing:
         raise ValueError(f"{path}: expected a table with the column {missing[0]!r}; make it again")
+    if path.with_suffix(".json").is_file():
+        read_rows(path)
     return table
 
 

@@ -15,7 +15,9 @@ from torch import nn
 from cdsp.dataset.prepare import make_shapes
 from cdsp.dataset.voc_layout import read_dataset
 from cdsp.io import content
+from cdsp.io.files import METRICS_FORMAT, METRICS_VERSION
 from cdsp.io.json_files import read_json_lines, read_object, write_json, write_json_lines
+from cdsp.io.outputs import file_digest
 from cdsp.io.store import LabelStore, write_store
 from cdsp.networks.backbones import build_backbone
 from cdsp.networks.checkpoint import (
@@ -28,6 +30,8 @@ from cdsp.networks.classifier import Classifier
 from cdsp.networks.heads import build_network
 from cdsp.networks.settings import NetworkSettings
 from cdsp.networks.tensor_files import read_tensors, save_tensors
+from cdsp.reporting.runs import NAMES, read_evaluation
+from cdsp.reporting.tables import read_table, write_table
 from cdsp.scribbles.degrade import Degradation
 from cdsp.scribbles.scribble_labels import (
     degrade_scribbles,
@@ -57,7 +61,7 @@ class Readable:
 
 FILES = (
     "dataset.json", "image", "mask", "strokes", "image classes", "store", "store with attributes",
-    "state", "settings", "log",
+    "state", "settings", "log", "metrics", "confusion", "table",
 )  # fmt: skip
 NETWORKS = ("weights", "classifier", "backbone")  # of megabytes
 
@@ -108,6 +112,17 @@ def make_files(folder: Path) -> dict[str, Readable]:
     save_tensors(folder / "state.pt", {"epoch": 3, "optimizer": {"m": torch.randn(999)}})
     write_json(folder / "settings.json", {"seed": 1, "settings": {"epochs": 3, "rate": 0.1}})
     write_json_lines(folder / "log.jsonl", [{"epoch": i, "loss": 1 / (i + 1)} for i in range(9)])
+    np.save(folder / "confusion.npy", np.arange(9).reshape(3, 3))
+    metrics = {
+        "format": METRICS_FORMAT, "version": METRICS_VERSION, "name": dict.fromkeys(NAMES, "x"),
+        "weights": "weights.pt", "protocol": "quick", "protocol_settings": {"classes": []},
+        "dataset": {"name": "tiny"}, "mean_iou": 0.5, "pixel_accuracy": 0.75,
+        "confusion": file_digest(folder / "confusion.npy"),
+        "class_iou": {"background": 0.5, "cat": 0.25, "dog": None}, "training": {"seed": 0},
+        "environment": {"device": "cpu"},
+    }  # fmt: skip
+    write_json(folder / "metrics.json", metrics)
+    write_table([folder / "metrics.json"], folder / "table.csv")
 
     def backbone_weights() -> list[np.ndarray]:
         backbone.load_weights(str(folder / "backbone.pth"))
@@ -171,6 +186,16 @@ def make_files(folder: Path) -> dict[str, Readable]:
         ),
         "log": Readable(
             folder / "log.jsonl", lambda: list(read_json_lines(folder / "log.jsonl"))
+        ),
+        "metrics": Readable(
+            folder / "metrics.json", lambda: repr(read_evaluation(folder / "metrics.json"))
+        ),
+        "confusion": Readable(
+            folder / "confusion.npy",
+            lambda: read_evaluation(folder / "metrics.json").read_confusion(),
+        ),
+        "table": Readable(
+            folder / "table.csv", lambda: repr(read_table(folder / "table.csv").to_dict("records"))
         ),
     }  # fmt: skip
 

@@ -9,7 +9,7 @@ import pytest
 from run_files import NAME, metrics_content
 
 from cdsp.io.json_files import accept_changes, write_json_lines
-from cdsp.reporting.tables import COLUMNS, LABEL_COLUMNS, make_table, write_table
+from cdsp.reporting.tables import COLUMNS, LABEL_COLUMNS, make_table, read_table, write_table
 
 
 @pytest.fixture
@@ -206,6 +206,17 @@ def test_csv_and_markdown_say_the_same(metrics, tmp_path):
     assert [row["95 % interval"] for row in shown] == [f"{low} to {high}", ""]
     for one, other in zip(rows, shown, strict=True):
         assert list(one.values())[:-2] == list(other.values())[:-1]
+
+
+def test_a_csv_that_its_json_does_not_confirm_is_refused(metrics, tmp_path):
+    output = tmp_path / "table.csv"
+    write_table([metrics(0.625)], output)
+    assert read_table(output)["miou_mean"].tolist() == [62.5]
+    output.write_text(output.read_text().replace("62.50", "63.50"))
+    with pytest.raises(ValueError, match=r"table\.csv: not the table that table\.json tells of"):
+        read_table(output)
+    output.with_suffix(".json").unlink()  # a table of one's own
+    assert read_table(output)["miou_mean"].tolist() == [63.5]
 
 
 def test_a_table_without_pseudo_labels_has_none_beside_it(metrics, tmp_path):

@@ -577,14 +577,14 @@ def test_files_of_two_trainings_in_a_folder_are_refused(
     trainer.run(tmp_path / "other" / "weights.pt")
     shutil.copy(tmp_path / "other" / other, folder)
     with pytest.raises(ValueError, match=r"of another training than .*the run's folder away"):
-        read_network(folder / "weights.pt", "segmentor")
+        read_network(folder / "weights.pt", "segmentation")
     if other != "weights.pt":
         with pytest.raises(ValueError, match=r"of another training than .*the run's folder away"):
             read_training(folder)
     shutil.copy(finished / other, folder)
     alone = Path(shutil.copy(folder / "weights.pt", tmp_path))
     for path in (folder / "weights.pt", alone):
-        assert read_network(path, "segmentor").settings["settings"]["epochs"] == 3
+        assert read_network(path, "segmentation").settings["settings"]["epochs"] == 3
 
 
 def test_weights_of_an_older_version_are_trained_again(
