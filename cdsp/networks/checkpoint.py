@@ -109,7 +109,7 @@ def read_network(path: Path, kind: str) -> NetworkCheckpoint:
     if value.get("kind") != kind:
         raise ValueError(f"{path}: expected a {kind} network, found a {value.get('kind')} network")
     try:
-        return _build(path, kind, value)
+        checkpoint = _build(path, kind, value)
     except (KeyError, TypeError, ValueError, AttributeError, RuntimeError, OverflowError) as error:
         if str(error).startswith(str(path)):
             raise
@@ -117,6 +117,9 @@ def read_network(path: Path, kind: str) -> NetworkCheckpoint:
         raise ValueError(
             f"{path}: does not describe a {kind} network ({reason}); train it again"
         ) from error
+    record = read_training(path.parent, "" if path.name == "weights.pt" else f"{path.stem}.")
+    record.require(checkpoint.settings, path, TRAIN_AGAIN)
+    return checkpoint
 
 
 def _build(path: Path, kind: str, value: dict[str, Any]) -> NetworkCheckpoint:
@@ -134,13 +137,18 @@ def _build(path: Path, kind: str, value: dict[str, Any]) -> NetworkCheckpoint:
     problems = describe_mismatch(wanted, value["state"])
     if problems:
         raise ValueError(f"{path}: its tensors are not those of its network: {problems}")
+    for name, tensor in wanted.items():
+        if value["state"][name].dtype != tensor.dtype:
+            found = value["state"][name].dtype
+            raise ValueError(f"{path}: {name} is of {found}, expected {tensor.dtype}")
     require_finite(value["state"], path)
-    record = read_training(path.parent, "" if path.name == "weights.pt" else f"{path.stem}.")
-    record.require(value["settings"], path, TRAIN_AGAIN)
     network = build()
     network.load_state_dict(value["state"])
     network.eval()
     classes = tuple(map(str, value["classes"]))
+    number = arguments["num_classes"] + (kind == "classifier")  # which leaves the background out
+    if not len(set(classes)) == len(classes) == number:
+        raise ValueError(f"{path}: names {list(classes)} for the {number} classes of its network")
     colours = {str(name): tuple(colour) for name, colour in value["colours"].items()}
     class_palette(classes, colours)  # raises where a colour has no class
     return NetworkCheckpoint(

@@ -181,6 +181,8 @@ def test_a_network_of_numbers_that_are_not_finite_is_refused(tmp_path, segmentat
         {"arguments": {"network": {"backbone": ["resnet18"]}}},
         {"arguments": {"network": {"head_options": {"channels": 10**9}}}},
         {"classes": 3},
+        {"classes": ["background"]},
+        {"classes": ["background", "cat", "cat"]},
         {"colours": {"dog": [1, 2, 3]}},
         {"colours": 7},
         {"state": {}},
@@ -197,6 +199,16 @@ def test_a_file_that_lies_is_refused_before_memory_is_taken(tmp_path, segmentati
         value[key] = value[key] | change if key == "arguments" else change
     save_tensors(path, value)
     with pytest.raises(ValueError, match=r"network\.pt: "):
+        read_network(path, "segmentation")
+
+
+def test_a_tensor_of_another_type_is_refused(tmp_path, segmentation):
+    path = tmp_path / "network.pt"
+    name = "decoder.3.bias"
+    rewrite(
+        path, segmentation, state={**segmentation.network.state_dict(), name: torch.ones(3).int()}
+    )
+    with pytest.raises(ValueError, match=r"network\.pt: decoder\.3\.bias is of torch\.int32, expe"):
         read_network(path, "segmentation")
 
 
