@@ -10,10 +10,12 @@ import copy
 import dataclasses
 import datetime
 import difflib
+import json
 import math
 import os
 import types
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -174,6 +176,9 @@ def settings_dict(settings: Any) -> dict[str, Any]:
 def read_yaml(text_or_path: str) -> Any:
     """Parse YAML from a file, if the text names one, or else from the text itself.
 
+    What is JSON, as which the workflow hands settings on, is read as JSON: its ``1e-05`` is a
+    number, and text to the readers of YAML.
+
     Raises:
         ValueError: the YAML is broken, the message tells the line; or a key stands twice in a
             mapping, of which YAML's readers drop the first; or the file is not UTF-8.
@@ -185,9 +190,12 @@ def read_yaml(text_or_path: str) -> Any:
         raise ValueError(no_such(path, "settings file"))
     text = read_text(path) if is_file else text_or_path
     try:
-        return yaml.load(text, _UniqueKeys)
+        value = yaml.load(text, _UniqueKeys)
     except yaml.YAMLError as error:
         raise ValueError(f"{text_or_path}: broken YAML: {error}") from error
+    with suppress(ValueError):
+        return json.loads(text)
+    return value
 
 
 class _UniqueKeys(yaml.SafeLoader):

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cdsp.io.json_files import canonical_json
 from cdsp.settings import (
     describe_settings,
     nearest,
@@ -227,6 +228,11 @@ def test_nearest_takes_any_known_words():
         "; did you mean 'resnet18'? (known: mobilenet_v2, resnet18)"
     )
     assert nearest("qq", ["resnet18"]) == " (known: resnet18)"
+
+
+@given(st.floats(allow_nan=False, allow_infinity=False))
+def test_numbers_pass_through_the_text_that_the_workflow_hands_on(number):
+    assert read_yaml(canonical_json({"rate": number})) == {"rate": number}
 
 
 def test_yaml_is_read_from_files_and_from_text(tmp_path):
