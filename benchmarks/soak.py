@@ -42,7 +42,7 @@ def main() -> None:
             strokes, Degradation("full"), folder / "full",
             drop_background=False, min_per_image=0, seed=0,
         )  # fmt: skip
-        method = parse_method({"scribble": 1, "lorm": 0.1}, "terms")
+        method = parse_method({"scribble": 1}, "terms")
         trainer = build_trainer(
             open_training_data(data, method, {"scribble": folder / "full/labels.h5"}),
             NetworkSettings(head="deeplabv2", backbone="mobilenet_v2", backbone_weights="none"),
@@ -50,12 +50,11 @@ def main() -> None:
             name={}, seed=0, device=runtime.prepare(1, "cpu"), num_workers=0,
         )  # fmt: skip
 
-        def watch(*arguments: Any) -> dict[str, Any]:
-            record = train_epoch(*arguments)
+        def watch(*arguments: Any) -> None:
+            end_epoch(*arguments)
             found.append((resident_memory(), len(os.listdir("/proc/self/fd"))))
-            return record
 
-        train_epoch, Trainer._train_epoch = Trainer._train_epoch, watch
+        end_epoch, Trainer._end_epoch = Trainer._end_epoch, watch
         trainer.run(folder / "weights.pt")
     tenth = max(1, epochs // 10)
     for epoch in range(tenth, epochs + 1, tenth):

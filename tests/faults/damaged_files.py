@@ -118,6 +118,7 @@ def make_files(folder: Path) -> dict[str, Readable]:
         "weights": "weights.pt", "protocol": "quick", "protocol_settings": {"classes": []},
         "dataset": {"name": "tiny"}, "mean_iou": 0.5, "pixel_accuracy": 0.75,
         "confusion": file_digest(folder / "confusion.npy"),
+        "own_labels": None,
         "class_iou": {"background": 0.5, "cat": 0.25, "dog": None}, "training": {"seed": 0},
         "environment": {"device": "cpu"},
     }  # fmt: skip
