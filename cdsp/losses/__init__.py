@@ -42,6 +42,7 @@ __all__ = [
     "View",
     "at_least_float32",
     "loss_term",
+    "nothing",
 ]
 
 
@@ -87,6 +88,12 @@ class LossTerm(nn.Module):
 def at_least_float32(x: Tensor) -> Tensor:
     """Raise a half-precision tensor to float32, in which losses are computed; float64 stays."""
     return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
+def nothing(logits: Tensor) -> Sum:
+    """A total and a count of 0, for a term that has nothing to say; the gradient is 0 as well."""
+    total = at_least_float32(logits).flatten()[:0].sum()
+    return Sum(total, torch.zeros_like(total.detach()))
 
 
 Term = TypeVar("Term", bound=type[LossTerm])

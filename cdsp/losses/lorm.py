@@ -19,7 +19,7 @@ from cdsp.settings import setting
 
 
 def subsample(label: Tensor, size: Sequence[int]) -> Tensor:
-    """Nearest subsampling of (B, H, W) to (B, h, w) with the corner pixels aligned.
+    """Nearest subsampling of (..., H, W) to (..., h, w) with the corner pixels aligned.
 
     Exact, without any rounding, for sides of s·k+1 at output stride s.
     """
@@ -27,7 +27,7 @@ def subsample(label: Tensor, size: Sequence[int]) -> Tensor:
         torch.linspace(0, full - 1, small, device=label.device).round().long()
         for full, small in zip(label.shape[-2:], size, strict=True)
     )
-    return label[:, rows[:, None], columns]
+    return label[..., rows[:, None], columns]
 
 
 def rectify(

@@ -1,15 +1,14 @@
 """Rival terms of each kind, each as one file would bring it, with nothing else changed."""
 
-import copy
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from tiny_network import TINY_NETWORK, WITHOUT_POOLING
-from torch import Tensor, nn
+from torch import nn
 
 from cdsp.losses import (
     LOSS_TERMS,
@@ -17,60 +16,23 @@ from cdsp.losses import (
     Step,
     Sum,
     TermOptions,
+    View,
     at_least_float32,
     loss_term,
 )
+from cdsp.losses.views import align
 from cdsp.networks.checkpoint import read_network
 from cdsp.networks.heads import SegmentationNetwork
 from cdsp.networks.settings import NetworkSettings
 from cdsp.segmentation.method import parse_method
 from cdsp.segmentation.train import build_trainer
-from cdsp.settings import setting
 from cdsp.training import runtime
 from cdsp.training.loop import Trainer
 from cdsp.training.record import read_training
 
 
 def register() -> None:
-    """What the files of four rivals would hold."""
-
-    @loss_term("mean_teacher", reads=("valid",))
-    class MeanTeacher(LossTerm):
-        """Squared distance to the softmax of an averaged network (Tarvainen and Valpola, 2017)."""
-
-        @dataclass(frozen=True)
-        class Options(TermOptions):
-            decay: float = setting(0.9, "of the average", minimum=0, maximum=1)
-
-        options: Options
-
-        def __init__(self, options: TermOptions, network: SegmentationNetwork) -> None:
-            super().__init__(options, network)
-            self.teacher = copy.deepcopy(network).requires_grad_(False)
-
-        def train(self, mode: bool = True) -> LossTerm:
-            super().train(mode)
-            self.teacher.eval()
-            return self
-
-        def forward(self, step: Step) -> Sum:
-            with torch.no_grad():
-                wanted = step.forward(step.image, self.teacher).logits.softmax(dim=1)
-            found = at_least_float32(step.output.logits).softmax(dim=1)
-            valid = step.maps["valid"] != 0
-            distance = (found - wanted).square().sum(dim=1) * valid
-            return Sum(distance.sum(), valid.sum())
-
-        def after_step(self, network: SegmentationNetwork, progress: float) -> None:
-            new = network.state_dict()
-            for name, old in self.teacher.state_dict().items():
-                if old.is_floating_point():
-                    old.lerp_(new[name], 1 - self.options.decay)
-                else:
-                    old.copy_(new[name])
-
-        def deployed(self, network: SegmentationNetwork) -> SegmentationNetwork:
-            return self.teacher
+    """What the files of three rivals would hold."""
 
     @loss_term("colour_pairs", reads=("valid",))
     class ColourPairs(LossTerm):
@@ -106,22 +68,6 @@ def register() -> None:
                         count += own.numel()
             return Sum(total, total.new_tensor(count))
 
-    @loss_term("two_views", reads=("valid",))
-    class TwoViews(LossTerm):
-        """What two augmentations say of the same pixel of the original image agrees."""
-
-        views = 2
-
-        def forward(self, step: Step) -> Sum:
-            first, second = (at_least_float32(o.logits).softmax(dim=1) for o in step.outputs)
-            moved = warp(second, step.views[0].matrix, step.views[1].matrix)
-            seen = warp(
-                step.views[1].maps["valid"][:, None].float(), *(v.matrix for v in step.views)
-            )
-            both = (step.maps["valid"] != 0) & (seen[:, 0] == 1)
-            difference = (first - moved).square().sum(dim=1)
-            return Sum((difference * both).sum(), both.sum())
-
     @loss_term("mirrored", reads=("valid",))
     class Mirrored(LossTerm):
         """A second forward pass, of the mirrored image, says the mirrored; in the second half."""
@@ -132,19 +78,6 @@ def register() -> None:
                 other = step.forward(step.image.flip(-1)).logits.flip(-1).softmax(dim=1)
             difference = (step.output.logits.softmax(dim=1) - other).square().sum(dim=1)
             return Sum((difference * valid).sum(), valid.sum())
-
-
-def warp(values: Tensor, to: Tensor, source: Tensor) -> Tensor:
-    """Values (B, C, H, W) of the view ``source``, brought to the pixels of the view ``to``."""
-    height, width = values.shape[-2:]
-    last = torch.tensor([0.0, 0, 1], dtype=to.dtype).expand(len(to), 1, 3)
-    square = [torch.cat([matrix, last], dim=1) for matrix in (source, to)]
-    relation = square[0] @ torch.linalg.inv(square[1])
-    y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
-    pixels = torch.stack([x, y, torch.ones_like(x)]).reshape(3, -1).to(to.dtype)
-    found = (relation @ pixels)[:, :2].reshape(-1, 2, height, width).movedim(1, -1)
-    grid = found / torch.tensor([width - 1, height - 1]) * 2 - 1
-    return nn.functional.grid_sample(values, grid.to(values.dtype), align_corners=True)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -228,7 +161,7 @@ def test_the_teacher_is_part_of_the_state(tmp_path, trainer_of, monkeypatch):
     assert trainer_of(terms).run(tmp_path / "weights.pt").read_bytes() == whole
 
 
-RIVALS = ("colour_pairs", "prototypes", "two_views", "mirrored")
+RIVALS = ("colour_pairs", "prototypes", "consistency", "mirrored")
 
 
 @pytest.fixture(scope="module")
@@ -275,18 +208,20 @@ def test_micro_batches_are_one_big_batch_for_rivals_too(tmp_path, trainer_of):
 
 def test_two_views_show_the_same_pixel_where_their_matrices_say_so(trainer_of):
     """A view's own pixel, brought to the other by the matrices, has the other's label."""
-    trainer = trainer_of({"mask": 1, "two_views": 1}, rotation_probability=1, scale=(0.9, 1.3))
+    trainer = trainer_of({"mask": 1, "consistency": 1}, rotation_probability=1, scale=(0.9, 1.3))
     crops = trainer.loader.dataset
     agree, apart = [], []
     for index in range(8):
         sample = crops[0, index]
         assert sample["image"].shape == (2, 3, 33, 33)
-        mask, valid = sample["mask"][:, None].float(), sample["valid"]
-        matrix = sample["matrix"]
-        moved = warp(mask[1:], matrix[:1], matrix[1:])[0, 0]
-        inside = (valid[0] != 0) & (
-            warp(valid[1:, None].float(), matrix[:1], matrix[1:])[0, 0] == 1
+        mask = sample["mask"][:, None].float()
+        names = ("image", "valid", "matrix")
+        here, there = (
+            View(image[None], {"valid": valid[None]}, matrix[None])
+            for image, valid, matrix in zip(*(sample[name] for name in names), strict=True)
         )
+        moved, seen = (value[0] for value in align(mask[1:], there, here))
+        moved, inside = moved[0], seen
         whole = inside & (moved == moved.round()) & (moved < 3)
         agree.append((moved == mask[0, 0])[whole])
         apart.append((mask[1, 0] == mask[0, 0])[whole])
