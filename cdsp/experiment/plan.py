@@ -77,7 +77,8 @@ class Plan:
     Attributes:
         config: the experiment.
         paths: where the artefacts lie.
-        recipes: recipes by where their labels come from: "made", "imported" or "corrupted".
+        recipes: recipes by where their labels come from: "made", "imported", "corrupted" masks or
+            "boxes".
         classifiers: name of a shared classifier → the classifier.
         cams: name of shared maps → the maps.
     """
@@ -86,12 +87,13 @@ class Plan:
         """``results`` is the folder of the results of all data sets."""
         self.config = config
         self.paths = Paths(f"{results}/{config.dataset}")
-        self.recipes: dict[str, list[str]] = {"made": [], "imported": [], "corrupted": []}
+        kinds = ("made", "imported", "corrupted", "boxes")
+        self.recipes: dict[str, list[str]] = {kind: [] for kind in kinds}
         self.classifiers: dict[str, Classifier] = {}
         self.cams: dict[str, Cams] = {}
         for name, recipe in config.pseudo_labels.items():
-            corrupted = "corrupted" if recipe.evidence == "masks" else "made"
-            self.recipes["imported" if recipe.folder else corrupted].append(name)
+            kind = {"masks": "corrupted", "boxes": "boxes"}.get(recipe.evidence, "made")
+            self.recipes["imported" if recipe.folder else kind].append(name)
             if recipe.evidence == "cams" and not recipe.folder:
                 for classes_from in {"degraded", recipe.classes_from}:
                     classifier = Classifier(recipe.classifier, classes_from)

@@ -188,6 +188,22 @@ def pseudo_labels_corrupt(
     corrupt_masks(read_dataset(dataset), scribbles, parsed, output, recipe=recipe)
 
 
+@app.command("boxes")
+def pseudo_labels_boxes(
+    dataset: DatasetOption,
+    output: OutputFile,
+    recipe: Annotated[str, typer.Option(help="Name of the recipe.")],
+    scribbles: Annotated[
+        str, typer.Option(help="Name of the scribbles used beside them.")
+    ] = "full",
+) -> None:
+    """Cut objects out of the boxes of the training masks by GrabCut: supervision by boxes."""
+    from cdsp.dataset.voc_layout import read_dataset
+    from cdsp.pseudo_labels.boxes import label_boxes
+
+    label_boxes(read_dataset(dataset), scribbles, output, recipe=recipe)
+
+
 @app.command("measure")
 def pseudo_labels_measure(
     labels: Annotated[Path, typer.Argument(help="Store of pseudo-labels.")],

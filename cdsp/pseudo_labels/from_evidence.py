@@ -2,7 +2,8 @@
 
 Evidence is what tells the classes of an image apart where no stroke is: class activation maps, with
 a background score beside them, or the probabilities of a trained network. Each pixel takes the
-class that scores highest, or the strokes are spread by a random walk that the evidence guides.
+class that scores highest, or the strokes are spread by a random walk or a graph cut that the
+evidence guides.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from cdsp.dataset.voc_layout import Dataset
 from cdsp.io.files import IGNORE
 from cdsp.io.store import LabelStore, write_store
 from cdsp.progress import progress
+from cdsp.pseudo_labels.graph_cut import graph_cut
 from cdsp.pseudo_labels.random_walk import build_graph, random_walk, remove_unstroked
 from cdsp.pseudo_labels.settings import LabelSettings
 from cdsp.settings import settings_dict
@@ -82,7 +84,7 @@ def label_from_evidence(
 
     Where only one class is in question, nothing tells an object from the background, and the label
     stays 255: an image that has lost its object strokes is not known to be empty. Where objects are
-    in question and only the background has strokes, the evidence decides without a walk, which
+    in question and only the background has strokes, the evidence decides without a spread, which
     would reach every pixel from them; and where it shows no object either, the label stays 255.
 
     Args:
@@ -90,14 +92,14 @@ def label_from_evidence(
         classes: (C,) uint8, the classes in question.
         scores: (C, H, W), 0..1; None for strokes alone.
         settings: refinement, uncertain band, regions without a stroke, scribbles.
-        image: (H, W, 3) uint8 RGB, for the random walk.
+        image: (H, W, 3) uint8 RGB, for the superpixels.
 
     Returns:
         (H, W) uint8 of ``classes``; the first of equally good ones; 255 where the label is not
         certain.
 
     Raises:
-        ValueError: the strokes name a class that is not in question, or a random walk has neither
+        ValueError: the strokes name a class that is not in question, or a spread has neither
             strokes nor scores to go by.
     """
     label = np.full(scribbles.shape, IGNORE)
@@ -108,12 +110,13 @@ def label_from_evidence(
             f"{classes.tolist()}; make it again from the same scribbles"
         )
     lost = len(classes) > 1 and set(np.unique(scribbles)) - {IGNORE} == {0}
-    if len(classes) > 1 and settings.refinement == "random_walk" and not lost:
+    if len(classes) > 1 and settings.refinement != "none" and not lost:
         assert image is not None
         graph = build_graph(image, settings.superpixel_spacing, settings.colour_scale)
         prior = None if scores is None else _as_probabilities(scores)
-        walked = random_walk(graph, scribbles, classes, prior, settings.prior_weight)
-        label = _highest(walked.T, classes, settings.uncertain_band)[graph.superpixels]
+        spread = random_walk if settings.refinement == "random_walk" else graph_cut
+        scored = spread(graph, scribbles, classes, prior, settings.prior_weight)
+        label = _highest(scored.T, classes, settings.uncertain_band)[graph.superpixels]
     elif len(classes) > 1:
         assert scores is not None
         label = _highest(scores, classes, settings.uncertain_band)
@@ -142,6 +145,17 @@ def _highest(scores: np.ndarray, classes: np.ndarray, band: float) -> np.ndarray
     return label
 
 
+def _goes_by_image_labels(evidence: LabelStore, settings: LabelSettings) -> bool:
+    """Whether no stroke has a part in the labels, but the classes of each image alone.
+
+    A classifier that strokes teach exports probabilities.
+    """
+    if evidence.kind != "cams":
+        return False
+    spread = settings.refinement != "none" or settings.unstroked != "keep"
+    return not (spread or settings.background == "calibrated" or settings.write_scribbles)
+
+
 def make_pseudo_labels(
     dataset: Dataset,
     scribbles: Path,
@@ -168,7 +182,7 @@ def make_pseudo_labels(
     scribble_store = LabelStore(scribbles, "scribbles")
     store = None if evidence is None else LabelStore(evidence)
     if store is None and settings.refinement == "none":
-        raise ValueError("without evidence, labels need 'refinement: random_walk'")
+        raise ValueError("without evidence, labels need 'refinement: random_walk', or graph_cut")
     if store is not None and store.kind not in ("cams", "probabilities"):
         raise ValueError(f"{evidence}: holds {store.kind}; expected cams or probabilities")
     for opened in (scribble_store, store):
@@ -187,8 +201,7 @@ def make_pseudo_labels(
                 scores = scores_from_cams(store[image_id], settings, strokes)
             else:
                 scores = store[image_id] / 255.0
-        walks = settings.refinement == "random_walk"
-        image = dataset.image(image_id) if walks else None
+        image = None if settings.refinement == "none" else dataset.image(image_id)
         try:
             return label_from_evidence(strokes, classes, scores, settings, image)
         except ValueError as error:
@@ -196,6 +209,7 @@ def make_pseudo_labels(
 
     ids = progress(dataset.splits["train"], "pseudo-labels")
     sources = {"scribbles": scribble_store.digest, "dataset": dataset.digest}
+    by_images = store is not None and _goes_by_image_labels(store, settings)
     write_store(
         output,
         ((image_id, label(image_id), {}) for image_id in ids),
@@ -204,6 +218,7 @@ def make_pseudo_labels(
             "recipe": recipe,
             "scribbles": scribble_store.parameters["scribbles"],
             **settings_dict(settings),
+            **({"supervision": "image labels"} if by_images else {}),
             "evidence": {} if store is None else {"kind": store.kind, **store.parameters},
             "version": VERSIONS["pseudo_labels labels"],
         },

@@ -109,6 +109,16 @@ def build_graph(image: np.ndarray, spacing: float, colour_scale: float) -> Super
     return SuperpixelGraph(superpixels, number, starts, ends, weights)
 
 
+def strokes_in(graph: SuperpixelGraph, scribbles: np.ndarray, classes: np.ndarray) -> np.ndarray:
+    """The stroke pixels of each of (C,) classes in each superpixel: (num_nodes, C) float64."""
+    nodes = graph.superpixels.ravel()
+    of_class = [
+        np.bincount(nodes, (scribbles == class_id).ravel(), minlength=graph.num_nodes)
+        for class_id in classes
+    ]
+    return np.stack(of_class, axis=1)
+
+
 def random_walk(
     graph: SuperpixelGraph,
     scribbles: np.ndarray,
@@ -132,14 +142,7 @@ def random_walk(
     Raises:
         ValueError: neither a stroke nor a prior.
     """
-    nodes = graph.superpixels.ravel()
-    strokes = np.stack(
-        [
-            np.bincount(nodes, (scribbles == class_id).ravel(), minlength=graph.num_nodes)
-            for class_id in classes
-        ],
-        axis=1,
-    )
+    strokes = strokes_in(graph, scribbles, classes)
     touched = strokes.sum(axis=1)
     seeded = np.where(touched > 0, _SEED_STRENGTH, 0.0)
     if prior is None:

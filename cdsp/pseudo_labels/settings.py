@@ -90,20 +90,26 @@ class LabelSettings:
         0.2, "the constant, and where an image cannot be calibrated", minimum=0, maximum=1
     )
     power: float = setting(4.0, "α of (1 - max CAM)^α", minimum=0)
-    refinement: Literal["none", "random_walk"] = setting(
-        "none", "each pixel by itself, or strokes spread by a random walk on superpixels"
+    refinement: Literal["none", "random_walk", "graph_cut"] = setting(
+        "none",
+        "each pixel by itself, or strokes spread on superpixels by a random walk or a graph cut",
     )
-    superpixel_spacing: float = setting(10.0, "of the random walk's superpixels, pixels", minimum=1)
+    superpixel_spacing: float = setting(10.0, "of the superpixels, pixels", minimum=1)
     colour_scale: float = setting(
         15.0,
-        "difference of colours (8-bit Lab) that weakens an edge of the random walk to exp(-1/2)",
+        "difference of colours (8-bit Lab) that weakens an edge of the superpixels to exp(-1/2)",
         minimum=0.1,
     )
     prior_weight: float = setting(
-        0.01, "γ of the random walk: rate at which the evidence catches the walker", minimum=0
+        0.01,
+        "γ: rate at which the evidence catches the random walker, or its weight in the graph cut",
+        minimum=0,
     )
     uncertain_band: float = setting(
-        0.0, "255 where the two highest scores differ by less", minimum=0, maximum=1
+        0.0,
+        "255 where the two highest scores differ by less; a graph cut has no scores",
+        minimum=0,
+        maximum=1,
     )
     unstroked: Literal["keep", "ignore"] = setting(
         "keep", "object regions that no stroke of their class touches: keep them, or 255"
@@ -166,6 +172,7 @@ SECTIONS = {
     "pixels": ("pixels", "labels", "classes_from"),
     "strokes": ("labels",),
     "masks": ("corruption",),
+    "boxes": (),
 }
 """Evidence → the keys of a recipe that it uses."""
 
@@ -174,11 +181,11 @@ SECTIONS = {
 class PseudoLabelSettings:
     """A recipe of pseudo-labels: evidence and labels made from it; or labels made elsewhere."""
 
-    evidence: Literal["cams", "network", "pixels", "strokes", "masks"] = setting(
+    evidence: Literal["cams", "network", "pixels", "strokes", "masks", "boxes"] = setting(
         "cams",
         "what tells the classes apart: CAMs, a trained network, a pixel classifier, or the strokes "
         "alone; or masks, the training masks corrupted, only for studying what the quality of "
-        "labels brings",
+        "labels brings; or boxes, those of the training masks' regions, cut out by GrabCut",
     )
     classifier: ClassifierSettings = setting(ClassifierSettings(), "the multi-label classifier")
     cams: CamSettings = setting(CamSettings(), "class activation maps")
@@ -219,5 +226,5 @@ class PseudoLabelSettings:
         if self.evidence == "strokes" and self.labels.refinement == "none":
             raise ValueError(
                 "evidence 'strokes' says nothing between the strokes; "
-                "set labels.refinement: random_walk"
+                "set labels.refinement: random_walk, or graph_cut"
             )

@@ -57,7 +57,7 @@ def segmentation(
     name = {
         "dataset": data.dataset.name,
         "method": method,
-        "supervision": parsed_method.supervision,
+        "supervision": data.supervision,
         "network": network_name or built.name,
         "head": built.head,
         "backbone": built.backbone,

@@ -68,6 +68,13 @@ class TrainingData:
                 return self.stores[key].parameters[name]
         return "none"
 
+    @property
+    def supervision(self) -> str:
+        """What the method learns from, in words: of pseudo-labels alone, what they are made of."""
+        if self.method.reads == {"pseudo_label"} and self.parameter("supervision") != "none":
+            return self.parameter("supervision")
+        return self.method.supervision
+
     def check(self) -> None:
         """Check that training can begin, from the stores' headers alone, without reading maps.
 

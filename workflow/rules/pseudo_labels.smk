@@ -1,6 +1,7 @@
 """Stage pseudo_labels: strokes and evidence → labels, or labels made elsewhere.
 
-A third way, pseudo_labels_corrupt, uses the training masks, for studying label quality alone.
+Two more ways use the training masks: pseudo_labels_corrupt, for studying label quality alone, and
+pseudo_labels_boxes, for supervision by boxes.
 
 From dataset.json and scribbles into results/<dataset>/pseudo_labels/<scribbles>: classifier-<digest>
 and cams-<digest>, which recipes with equal settings share, and <recipe>/labels.h5 and quality.json
@@ -212,6 +213,25 @@ rule pseudo_labels_corrupt:
     shell:
         "cdsp pseudo_labels corrupt --dataset {input} --recipe {wildcards.recipe}"
         " --scribbles {wildcards.scribbles} --settings {params.settings:q} --output {output} > {log} 2>&1"
+
+
+rule pseudo_labels_boxes:
+    input:
+        PATHS.dataset,
+    output:
+        PATHS.pseudo_labels("{scribbles}", "{recipe}"),
+    log:
+        PATHS.log(f"pseudo_labels_boxes/{RECIPE}"),
+    benchmark:
+        PATHS.benchmark(f"pseudo_labels_boxes/{RECIPE}")
+    wildcard_constraints:
+        recipe=one_of(PLAN.recipes["boxes"]),
+    conda:
+        "../../envs/cdsp.yaml"
+    threads: real_cores(1)
+    shell:
+        "cdsp pseudo_labels boxes --dataset {input} --recipe {wildcards.recipe}"
+        " --scribbles {wildcards.scribbles} --output {output} > {log} 2>&1"
 
 
 rule pseudo_labels_measure:
