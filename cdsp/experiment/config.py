@@ -87,6 +87,7 @@ class Config:
         for item in table.measured_labels:
             _known(item, self.pseudo_labels, f"{where}.measured_labels")
         _known(table.protocol, self.evaluation, f"{where}.protocol")
+        self._check_includes(name)
         self._check_vary(name)
         if table.reported is not None:
             _known(table.reported, REPORTED_TABLES, f"{where}.reported")
@@ -118,6 +119,18 @@ class Config:
                     f"{table.protocol!r} measures on those that were held out; leave it out"
                 )
 
+    def _check_includes(self, name: str) -> None:
+        table, where = self.tables[name], f"tables.{name}.includes"
+        for item in table.includes:
+            _known(item, self.tables, where)
+            if self.tables[item].includes:
+                raise ValueError(f"{where}: {item} includes tables itself; name those here")
+            if self.tables[item].protocol != table.protocol:
+                raise ValueError(
+                    f"{where}: {item} has the protocol {self.tables[item].protocol!r}, {name} has "
+                    f"{table.protocol!r}; a table has one"
+                )
+
     def _check_vary(self, table: str) -> None:
         settings, where = self.tables[table], f"tables.{table}.vary"
         sections = SECTIONS.keys() | {t for row in settings.methods for t in self.methods[row]}
@@ -130,8 +143,8 @@ class Config:
                 )
             _unique(self._varied(table, option), f"{where}.{option}")
         try:
-            self.runs(table)
-            for run in self.runs(table):
+            self.own_runs(table)
+            for run in self.own_runs(table):
                 self.run_settings(run)
         except ValueError as error:
             raise ValueError(f"{where}: {error}") from error
@@ -238,7 +251,12 @@ class Config:
         return list(names)
 
     def runs(self, table: str) -> list[Run]:
-        """The runs of a table, in its order and without repetition."""
+        """The runs of a table without repetition: its own, and those of the tables it includes."""
+        tables = (table, *self.tables[table].includes)
+        return list(dict.fromkeys(itertools.chain(*map(self.own_runs, tables))))
+
+    def own_runs(self, table: str) -> list[Run]:
+        """The runs of a table's own lists, in their order and without repetition."""
         settings = self.tables[table]
         combinations = itertools.product(
             self.variants(table),

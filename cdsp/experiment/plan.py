@@ -264,7 +264,7 @@ class Plan:
     def table_quality(self, table: str) -> list[str]:
         """Of all pseudo-labels that the table's runs learn from or that it measures besides."""
         settings = self.config.tables[table]
-        trained = [run.pseudo_labels for run in self.config.runs(table)]
+        trained = [run.pseudo_labels for run in self.config.own_runs(table)]
         recipes = dict.fromkeys([*settings.measured_labels, *trained])
         recipes.pop("none", None)
         labels = dict.fromkeys(
@@ -272,7 +272,9 @@ class Plan:
             for recipe in recipes
             for scribbles in settings.scribbles
         )
-        return list(itertools.starmap(self.paths.quality, labels))
+        included = itertools.chain(*map(self.table_quality, settings.includes))
+        own = itertools.starmap(self.paths.quality, labels)
+        return list(dict.fromkeys(itertools.chain(own, included)))
 
     def first_runs(self, table: str) -> list[Run]:
         """The runs of a table's first network, scribbles and recipe: every method and seed."""

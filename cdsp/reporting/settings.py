@@ -89,6 +89,9 @@ class TableSettings:
     measured_labels: tuple[str, ...] = setting(
         (), "more recipes whose labels are measured, without training on them"
     )
+    includes: tuple[str, ...] = setting(
+        (), "tables of the same protocol whose rows stand below its own, seeds as they have them"
+    )
     vary: dict[str, Any] = setting(
         {},
         "<loss term>.<option>, segmentation.<setting> or networks.<setting> → values: every "

@@ -16,6 +16,7 @@ from cdsp.dataset import settings as dataset
 from cdsp.evaluation import settings as evaluation
 from cdsp.evaluation.settings import EvaluationSettings
 from cdsp.experiment import config
+from cdsp.experiment.plan import Plan
 from cdsp.experiment.read import merge_settings, parse_config, read_config
 from cdsp.experiment.run import Run
 from cdsp.experiment.variants import method_row, method_title
@@ -36,6 +37,7 @@ EXPERIMENT = PROJECT / "config.yaml"
 LAID_OVER = {  # file → the experiment that it is laid over
     "full.yaml": EXPERIMENT,
     "quick.yaml": EXPERIMENT,
+    "table1_all.yaml": EXPERIMENT,
     "published_labels.yaml": PROJECT / "configs/scribblesup.yaml",
 }
 SHIPPED = [(EXPERIMENT,)] + [
@@ -665,3 +667,41 @@ def test_a_network_has_its_heads_own_output_stride_unless_told_otherwise():
     assert [network.stride for network in parse_config(value).networks.values()] == [16, 8, 8]
     value["networks"]["deeplabv2-resnet18"]["output_stride"] = 16
     assert parse_config(value).networks["deeplabv2-resnet18"].stride == 16
+
+
+def with_included(**other):
+    """The minimal configuration with a table that stands below `main`."""
+    result = minimal()
+    rows = {"methods": ["labels", "strokes"], "scribbles": ["shrink-1"], "seeds": [3]}
+    result["tables"]["other"] = {**result["tables"]["main"], **rows, **other}
+    result["tables"]["main"]["includes"] = ["other"]
+    return result
+
+
+def test_the_rows_of_included_tables_stand_below_its_own():
+    parsed = parse_config(with_included())
+    assert parsed.runs("main") == [*parsed.own_runs("main"), *parsed.own_runs("other")]
+    assert [run.seed for run in parsed.runs("main")] == [0, 0, 0, 0, 3, 3]
+    alike = parse_config(with_included(scribbles=["full"], seeds=[0]))
+    assert alike.runs("main") == alike.own_runs("main")  # each run once
+    plan = Plan(parsed)
+    assert set(plan.table_quality("other")) < set(plan.table_quality("main"))
+    assert len(plan.table_quality("main")) == 2
+    assert plan.table_metrics("main")[-1] == plan.table_metrics("other")[-1]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"protocol": "paper"}, "other has the protocol 'paper', main has 'whole'"),
+        ({"includes": ["main"]}, "other includes tables itself; name those here"),
+    ],
+)
+def test_tables_that_cannot_be_included_are_refused(changes, message):
+    values = with_included(**changes)
+    values["evaluation"]["paper"] = {}
+    with pytest.raises(ValueError, match=message):
+        parse_config(values)
+    values["tables"]["main"]["includes"] = ["othr"]
+    with pytest.raises(ValueError, match="unknown name 'othr'; did you mean 'other'"):
+        parse_config(values)

@@ -180,6 +180,16 @@ def test_a_rival_is_logged_and_trains_the_network(tmp_path, trainer_of, plain, n
     assert any(not torch.equal(found[key], plain[key]) for key in found)
 
 
+def test_all_terms_that_there_are_train_together(tmp_path, trainer_of):
+    """In one method, on a head with a feature of its own; each says something by the end."""
+    options: dict[str, Any] = {"soft_self_labelling": {"weight": 0.3, "start": 0.1}}
+    terms = {name: options.get(name, 0.1) for name in LOSS_TERMS}
+    trainer_of(terms).run(tmp_path / "weights.pt")
+    record = read_log(tmp_path)[-1]
+    silent = {name for name in terms if not record[name] > 0}
+    assert silent <= {"agmm_absent"}  # each image has every class
+
+
 def test_rivals_bear_half_precision_together(tmp_path, trainer_of):
     terms = {"mask": 1, "mean_teacher": 1, **dict.fromkeys(RIVALS, 1)}
     trainer_of(terms, precision="bfloat16").run(tmp_path / "weights.pt")
