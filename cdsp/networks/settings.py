@@ -17,8 +17,31 @@ if TYPE_CHECKING:
     from cdsp.networks.backbones import Backbone
     from cdsp.networks.heads import SegmentationNetwork
 
-BackboneName = Literal["resnet18", "resnet34", "resnet50", "resnet101", "mobilenet_v2"]
-HeadName = Literal["deeplabv3plus", "deeplabv2", "deeplabv2_aspp21"]
+BackboneName = Literal[
+    "resnet18",
+    "resnet34",
+    "resnet50",
+    "resnet101",
+    "mobilenet_v2",
+    "mobilenet_v3_small",
+    "mobilenet_v3_large",
+    "efficientnet_v2_s",
+    "efficientnet_v2_m",
+    "efficientnet_v2_l",
+    "convnext_tiny",
+    "convnext_small",
+    "convnext_base",
+    "convnext_large",
+    "swin_t",
+    "swin_s",
+    "swin_b",
+    "swin_v2_t",
+    "swin_v2_s",
+    "swin_v2_b",
+    "vit_b_16",
+    "vit_l_16",
+]
+HeadName = Literal["deeplabv3plus", "deeplabv2", "deeplabv2_aspp21", "segformer", "linear"]
 
 BACKBONES: dict[BackboneName, str] = {
     "resnet18": "cdsp.networks.backbones.resnet:ResNet",
@@ -26,6 +49,23 @@ BACKBONES: dict[BackboneName, str] = {
     "resnet50": "cdsp.networks.backbones.resnet:ResNet",
     "resnet101": "cdsp.networks.backbones.resnet:ResNet",
     "mobilenet_v2": "cdsp.networks.backbones.mobilenet_v2:MobileNetV2",
+    "mobilenet_v3_small": "cdsp.networks.backbones.mobile:MobileBackbone",
+    "mobilenet_v3_large": "cdsp.networks.backbones.mobile:MobileBackbone",
+    "efficientnet_v2_s": "cdsp.networks.backbones.mobile:MobileBackbone",
+    "efficientnet_v2_m": "cdsp.networks.backbones.mobile:MobileBackbone",
+    "efficientnet_v2_l": "cdsp.networks.backbones.mobile:MobileBackbone",
+    "convnext_tiny": "cdsp.networks.backbones.convnext:ConvNeXt",
+    "convnext_small": "cdsp.networks.backbones.convnext:ConvNeXt",
+    "convnext_base": "cdsp.networks.backbones.convnext:ConvNeXt",
+    "convnext_large": "cdsp.networks.backbones.convnext:ConvNeXt",
+    "swin_t": "cdsp.networks.backbones.swin:Swin",
+    "swin_s": "cdsp.networks.backbones.swin:Swin",
+    "swin_b": "cdsp.networks.backbones.swin:Swin",
+    "swin_v2_t": "cdsp.networks.backbones.swin:Swin",
+    "swin_v2_s": "cdsp.networks.backbones.swin:Swin",
+    "swin_v2_b": "cdsp.networks.backbones.swin:Swin",
+    "vit_b_16": "cdsp.networks.backbones.vit:VisionTransformer",
+    "vit_l_16": "cdsp.networks.backbones.vit:VisionTransformer",
 }
 """Name in the configuration → "module:class" of the backbone."""
 
@@ -33,6 +73,8 @@ HEADS: dict[HeadName, str] = {
     "deeplabv3plus": "cdsp.networks.heads.deeplabv3plus:DeepLabV3Plus",
     "deeplabv2": "cdsp.networks.heads.deeplabv2:DeepLabV2",
     "deeplabv2_aspp21": "cdsp.networks.heads.deeplabv2:DeepLabV2ASPP21",
+    "segformer": "cdsp.networks.heads.segformer:SegFormer",
+    "linear": "cdsp.networks.heads.linear:Linear",
 }
 """Name in the configuration → "module:class" of the network with this head."""
 
@@ -53,14 +95,16 @@ class NetworkSettings:
 
     head: HeadName = setting("deeplabv3plus", "segmentation head")
     head_options: dict[str, Any] = setting(
-        {}, "of this head; deeplabv3plus has decoder_channels: 256, the others have none"
+        {}, "of this head; deeplabv3plus and segformer have decoder_channels: 256, others none"
     )
     backbone: BackboneName = setting("resnet101", "network that computes the features")
     backbone_weights: str = setting(
         "imagenet", "'imagenet', 'none' or the path of a state dict", is_path=True
     )
     output_stride: int | None = setting(
-        None, "pixels per feature; none: the head's own, 16 of DeepLabV3+ and 8 of DeepLabV2"
+        None,
+        "pixels per feature; none: the head's own, 8 of DeepLabV2, 32 of segformer and 16 of the "
+        "others; convnext and swin have 32 alone, vit 16",
     )
     frozen_batch_norm: bool = setting(
         False, "keep the backbone's running statistics, for small batches"

@@ -14,10 +14,13 @@ from cdsp.networks.checkpoint import (
     write_network,
 )
 from cdsp.networks.heads import SegmentationNetwork, build_network
-from cdsp.networks.settings import BACKBONES, NetworkSettings
+from cdsp.networks.settings import NetworkSettings
 
 NUM_CLASSES = 3
-SMALL_OPTIONS: dict[str, dict[str, Any]] = {"deeplabv3plus": {"decoder_channels": 8}}
+SMALL_OPTIONS: dict[str, dict[str, Any]] = {
+    "deeplabv3plus": {"decoder_channels": 8},
+    "segformer": {"decoder_channels": 8},
+}
 """Options of each head that keep its tests quick."""
 
 
@@ -63,7 +66,7 @@ class BackboneContract:
             aligned = (backbone.valid_side(40), backbone.valid_side(1))
             for size in [aligned] if backbone.exact_sides else [aligned, (34, 49)]:
                 features = backbone(torch.randn(1, 3, *size))
-                for name, feature in zip(("low_level", "backbone"), features, strict=True):
+                for name, feature in zip(("low_level", "backbone"), features[:2], strict=True):
                     sides = [-(-side // backbone.strides[name]) for side in size]
                     assert feature.shape == (1, backbone.channels[name], *sides), name
 
@@ -91,7 +94,8 @@ class NetworkContract:
     head: ClassVar[str]
 
     @pytest.mark.parametrize(
-        ("backbone", "stride"), [("resnet18", 8), *((name, 16) for name in BACKBONES)]
+        ("backbone", "stride"),
+        [("resnet18", 8), ("resnet50", 16), ("mobilenet_v2", 16), ("mobilenet_v3_small", 32)],
     )
     def test_it_answers_at_the_images_size_and_trains_every_parameter(self, backbone, stride):
         network = small_network(self.head, backbone, stride).train()
@@ -166,10 +170,10 @@ class NetworkContract:
 
     def test_its_default_stride_is_one_that_it_serves(self, network):
         assert network.default_output_stride in network.output_strides
-        assert network.output_strides == (8, 16)
+        assert {8, 16, 32} <= set(network.output_strides)
 
     def test_an_output_stride_that_it_does_not_serve_is_refused(self):
-        with pytest.raises(ValueError, match=f"output_stride 4: {self.head} serves 8 and 16"):
+        with pytest.raises(ValueError, match=f"output_stride 4: {self.head} serves 8"):
             small_settings(self.head, stride=4)
 
 

@@ -19,6 +19,14 @@ class TestDeepLabV2ASPP21(NetworkContract):
     head = "deeplabv2_aspp21"
 
 
+class TestSegFormer(NetworkContract):
+    head = "segformer"
+
+
+class TestLinear(NetworkContract):
+    head = "linear"
+
+
 def test_every_head_is_a_network_that_keeps_to_the_contract():
     tested = {contract.head for contract in NetworkContract.__subclasses__()}
     assert tested == set(HEADS)

@@ -34,7 +34,7 @@ def test_the_tables_hold_the_names_that_settings_accept():
             {"head": "deeplabv2", "head_options": {"decoder_channels": 8}},
             r"head_options of deeplabv2: unknown key 'decoder_channels'",
         ),
-        ({"output_stride": 32}, r"networks\.mine: output_stride 32: deeplabv3plus serves 8 and 16"),
+        ({"output_stride": 12}, r"networks\.mine: output_stride 12: deeplabv3plus serves 8 and 16"),
         ({"head_factor": -1}, r"head_factor: -1 is out of range"),
     ],
 )

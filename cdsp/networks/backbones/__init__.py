@@ -28,10 +28,13 @@ class Features(NamedTuple):
         low_level: (B, C, ceil(H/4), ceil(W/4)) for a convolutional backbone.
         feature: (B, C, ceil(H/s), ceil(W/s)) at output stride s; the last feature map, after its
             non-linearity: the paper's F.
+        pyramid: one feature map of each size that there is, finest first, at strides 4, 8, 16 and
+            32 where the output stride is 32; none from a backbone that knows a single size.
     """
 
     low_level: Tensor
     feature: Tensor
+    pyramid: tuple[Tensor, ...] = ()
 
 
 class Backbone(nn.Module):
@@ -54,6 +57,7 @@ class Backbone(nn.Module):
         output_stride: pixels per feature of its last feature map.
         strides: pixels per feature of "low_level" and "backbone".
         channels: of "low_level" and "backbone".
+        pyramid_channels: of each level of the pyramid; none where there is no pyramid.
     """
 
     output_strides: ClassVar[tuple[int, ...]] = (8, 16, 32)
@@ -68,6 +72,7 @@ class Backbone(nn.Module):
     output_stride: int
     strides: dict[Literal["low_level", "backbone"], int]
     channels: dict[Literal["low_level", "backbone"], int]
+    pyramid_channels: tuple[int, ...]
 
     def describe(
         self,
@@ -76,6 +81,7 @@ class Backbone(nn.Module):
         *,
         low_level_channels: int,
         channels: int,
+        pyramid_channels: tuple[int, ...] = (),
         low_level_stride: int = 4,
     ) -> None:
         """Set the attributes of this instance.
@@ -85,11 +91,13 @@ class Backbone(nn.Module):
             output_stride: pixels per feature of the last feature map.
             low_level_channels: of the early feature map.
             channels: of the last feature map.
+            pyramid_channels: of each level of the pyramid.
             low_level_stride: pixels per feature of the early feature map.
         """
         self.name, self.output_stride = name, output_stride
         self.strides = {"low_level": low_level_stride, "backbone": output_stride}
         self.channels = {"low_level": low_level_channels, "backbone": channels}
+        self.pyramid_channels = pyramid_channels
 
     def extract(self, images: Tensor) -> Features:
         """(B, 3, H, W) images, normalised by `mean` and `std` → `Features`."""

@@ -53,6 +53,7 @@ def dilate_stages(stages: list[nn.Module], output_stride: int) -> None:
             went_down = module.stride == (2, 2)
             if went_down and dilation > before:
                 module.stride = (1, 1)
-            if module.kernel_size == (3, 3):
+            reach = module.kernel_size[0] // 2
+            if reach:
                 rate = before if went_down else dilation
-                module.dilation = module.padding = (rate, rate)
+                module.dilation, module.padding = (rate, rate), (rate * reach, rate * reach)

@@ -16,9 +16,18 @@ class MobileNetV2(TorchvisionBackbone, mobilenetv2.MobileNetV2):
         super().__init__(num_classes=1)
         del self.classifier
         dilate_stages([self.features[7:14], self.features[14:18]], output_stride)
-        self.describe(name, output_stride, low_level_channels=24, channels=1280)
+        self.describe(
+            name,
+            output_stride,
+            low_level_channels=24,
+            channels=1280,
+            pyramid_channels=(24, 32, 96, 1280),
+        )
 
     def extract(self, images: Tensor) -> Features:
         """(B, 3, H, W) images → `Features`."""
         low_level = self.features[:4](images)
-        return Features(low_level, self.features[4:](low_level))
+        second = self.features[4:7](low_level)
+        third = self.features[7:14](second)
+        last = self.features[14:](third)
+        return Features(low_level, last, (low_level, second, third, last))

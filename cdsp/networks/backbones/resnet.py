@@ -27,9 +27,13 @@ class ResNet(TorchvisionBackbone, resnet.ResNet):
             output_stride,
             low_level_channels=64 * block.expansion,
             channels=512 * block.expansion,
+            pyramid_channels=tuple(width * block.expansion for width in (64, 128, 256, 512)),
         )
 
     def extract(self, images: Tensor) -> Features:
         """(B, 3, H, W) images → `Features`."""
         low_level = self.layer1(self.maxpool(self.relu(self.bn1(self.conv1(images)))))
-        return Features(low_level, self.layer4(self.layer3(self.layer2(low_level))))
+        second = self.layer2(low_level)
+        third = self.layer3(second)
+        last = self.layer4(third)
+        return Features(low_level, last, (low_level, second, third, last))

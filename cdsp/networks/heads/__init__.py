@@ -49,7 +49,7 @@ class SegmentationNetwork(nn.Module):
     class Options:
         """A head without options."""
 
-    output_strides: ClassVar[tuple[int, ...]] = (8, 16)
+    output_strides: ClassVar[tuple[int, ...]] = (8, 16, 32)
     default_output_stride: ClassVar[int]
 
     def __init__(self, backbone: Backbone, decoder_channels: int) -> None:
