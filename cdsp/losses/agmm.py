@@ -21,20 +21,6 @@ from cdsp.losses.lorm import subsample
 _SMALLEST = 1e-6
 
 
-class Mixture(NamedTuple):
-    """The Gaussians of the classes in each image.
-
-    Attributes:
-        means: (B, K, C), μ; 0 for a class without a stroke.
-        present: (B, K) bool, whether the class has a stroke.
-        gaussian: (B, K, h, w), G = exp(−d²), d the channels' mean of |f − μ|.
-    """
-
-    means: Tensor
-    present: Tensor
-    gaussian: Tensor
-
-
 def one_hot(label: Tensor, num_classes: int, dtype: torch.dtype) -> Tensor:
     """(B, h, w) uint8 labels as (B, K, h, w) of 0 and 1; all 0 where unlabelled."""
     known = label != IGNORE
@@ -43,20 +29,34 @@ def one_hot(label: Tensor, num_classes: int, dtype: torch.dtype) -> Tensor:
     return hot * known[:, None]
 
 
-def mixture(feature: Tensor, strokes: Tensor) -> Mixture:
-    """The Gaussians around the strokes.
+def class_means(feature: Tensor, strokes: Tensor) -> tuple[Tensor, Tensor]:
+    """The mean feature of each class's strokes in each image.
 
     Args:
         feature: (B, C, h, w).
         strokes: (B, K, h, w), one-hot.
+
+    Returns:
+        (B, K, C), μ, 0 for a class without a stroke; and (B, K) bool, whether it has one.
     """
     counts = strokes.sum(dim=(2, 3))  # (B, K)
-    means = torch.einsum("bkhw,bchw->bkc", strokes, feature) / counts.clamp_min(1)[..., None]
-    # One class after the other: (B, K, C, h, w) would be as large as K features.
+    sums = torch.einsum("bkhw,bchw->bkc", strokes, feature)
+    return sums / counts.clamp_min(1)[..., None], counts > 0
+
+
+def gaussians(feature: Tensor, means: Tensor, present: Tensor) -> Tensor:
+    """G = exp(−d²), d the channels' mean of |f − μ|: (B, K, h, w), 0 for classes not present."""
+    size = feature.shape[-2:]
+    found = feature.new_zeros(*present.shape, *size)
+    images, classes = present.nonzero(as_tuple=True)
+    if not len(images):
+        return found + feature.flatten()[:0].sum()  # all 0, with a gradient of 0
+    # One after the other: together they would take a feature's memory for each class.
     distances = [
-        (feature - mean[:, :, None, None]).abs().mean(dim=1) for mean in means.unbind(dim=1)
+        (feature[image] - means[image, class_id][:, None, None]).abs().mean(dim=0)
+        for image, class_id in zip(images.tolist(), classes.tolist(), strict=True)
     ]
-    return Mixture(means, counts > 0, (-torch.stack(distances, dim=1).square()).exp())
+    return found.index_put((images, classes), (-torch.stack(distances).square()).exp())
 
 
 def binary_cross_entropy(predicted: Tensor, wanted: Tensor) -> Tensor:
@@ -65,64 +65,81 @@ def binary_cross_entropy(predicted: Tensor, wanted: Tensor) -> Tensor:
     return -(wanted * predicted.log() + (1 - wanted) * (1 - predicted).log())
 
 
-class _MixtureTerm(LossTerm):
-    """What the terms share: the feature, the strokes at its size and the Gaussians."""
+class _Look(NamedTuple):
+    """What the terms see, at the size of the decoder's feature.
 
-    def look(self, step: Step) -> tuple[Mixture, Tensor, Tensor, Tensor]:
-        """The mixture, p (B, K, h, w), one-hot strokes (B, K, h, w) and valid (B, 1, h, w)."""
-        feature = at_least_float32(step.output.features["decoder"])
-        probability = probabilities(step, feature.shape[-2:])
-        label = subsample(step.maps["scribble"], feature.shape[-2:])
-        strokes = one_hot(label, probability.shape[1], probability.dtype)
-        valid = subsample(step.maps["valid"], feature.shape[-2:])[:, None] != 0
-        return mixture(feature, strokes), probability, strokes, valid
+    Attributes:
+        feature: (B, C, h, w).
+        probability: (B, K, h, w), p.
+        strokes: (B, K, h, w), one-hot.
+        valid: (B, 1, h, w) bool.
+    """
+
+    feature: Tensor
+    probability: Tensor
+    strokes: Tensor
+    valid: Tensor
+
+
+def _look(step: Step) -> _Look:
+    feature = at_least_float32(step.output.features["decoder"])
+    size = feature.shape[-2:]
+    probability = probabilities(step, size)
+    label = subsample(step.maps["scribble"], size)
+    strokes = one_hot(label, probability.shape[1], probability.dtype)
+    return _Look(feature, probability, strokes, subsample(step.maps["valid"], size)[:, None] != 0)
 
 
 @loss_term("agmm_soft", reads=("scribble", "valid"))
-class AgmmSoft(_MixtureTerm):
+class AgmmSoft(LossTerm):
     """Cross-entropy of the prediction with the Gaussians; published with a weight of 1/2."""
 
     def forward(self, step: Step) -> Sum:
         """Summed over the points of the image, for each class that has strokes in it."""
-        mixed, probability, _, valid = self.look(step)
-        counted = valid & mixed.present[..., None, None]
-        loss = binary_cross_entropy(probability, mixed.gaussian)
+        look = _look(step)
+        means, present = class_means(look.feature, look.strokes)
+        counted = look.valid & present[..., None, None]
+        wanted = gaussians(look.feature, means, present)
+        loss = binary_cross_entropy(look.probability, wanted)
         return Sum((loss * counted).sum(), counted.sum())
 
 
 @loss_term("agmm_gaussian", reads=("scribble", "valid"))
-class AgmmGaussian(_MixtureTerm):
+class AgmmGaussian(LossTerm):
     """Cross-entropy of the Gaussians with the strokes; published with a weight of 1/2."""
 
     def forward(self, step: Step) -> Sum:
         """Summed over the strokes' points, for each class that has strokes in the image."""
-        mixed, _, strokes, _ = self.look(step)
-        counted = strokes.any(dim=1, keepdim=True) & mixed.present[..., None, None]
-        loss = binary_cross_entropy(mixed.gaussian, strokes)
+        look = _look(step)
+        means, present = class_means(look.feature, look.strokes)
+        counted = look.strokes.any(dim=1, keepdim=True) & present[..., None, None]
+        predicted = gaussians(look.feature, means, present)
+        loss = binary_cross_entropy(predicted, look.strokes)
         return Sum((loss * counted).sum(), counted.sum())
 
 
 @loss_term("agmm_contrast", reads=("scribble", "valid"))
-class AgmmContrast(_MixtureTerm):
+class AgmmContrast(LossTerm):
     """exp(−d²) between the means of the classes, which keeps them apart; weight 1."""
 
     def forward(self, step: Step) -> Sum:
         """Summed over pairs of classes that have strokes in the batch, means summed over images."""
-        mixed, *_ = self.look(step)
-        means = mixed.means.sum(dim=0)[mixed.present.any(dim=0)]  # (classes, C)
-        first, second = torch.triu_indices(len(means), len(means), 1, device=means.device)
-        distance = (means[first] - means[second]).abs().mean(dim=1)
+        look = _look(step)
+        means, present = class_means(look.feature, look.strokes)
+        of_batch = means.sum(dim=0)[present.any(dim=0)]  # (classes, C)
+        first, second = torch.triu_indices(len(of_batch), len(of_batch), 1, device=means.device)
+        distance = (of_batch[first] - of_batch[second]).abs().mean(dim=1)
         closeness = (-distance.square()).exp().sum() + means.flatten()[:0].sum()
         return Sum(closeness, distance.new_tensor(len(first)))
 
 
 @loss_term("agmm_absent", reads=("scribble", "valid"))
-class AgmmAbsent(_MixtureTerm):
+class AgmmAbsent(LossTerm):
     """−Σ_k ln(1 − p_k) over the classes without a stroke in the crop; weight 1."""
 
     def forward(self, step: Step) -> Sum:
         """Summed over the points of the images that have strokes."""
-        _, probability, _, valid = self.look(step)
+        _, probability, _, valid = _look(step)
         label = step.maps["scribble"]
         present = one_hot(label, probability.shape[1], torch.bool).any(dim=(2, 3))  # (B, K)
         absent = ~present & present.any(dim=1, keepdim=True)

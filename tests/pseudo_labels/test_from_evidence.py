@@ -348,6 +348,27 @@ def test_the_store_holds_the_labels_of_all_images_and_where_they_come_from(
     assert store.sources == ({**origin, kind: maps.digest} if maps else origin)
 
 
+@pytest.mark.parametrize(
+    ("kind", "settings", "by_images"),
+    [
+        ("cams", {}, True),
+        ("cams", {"background": "power", "uncertain_band": 0.1}, True),
+        ("cams", {"background": "calibrated"}, False),
+        ("cams", {"refinement": "graph_cut", "superpixel_spacing": 8}, False),
+        ("cams", {"unstroked": "ignore"}, False),
+        ("cams", {"write_scribbles": True}, False),
+        ("probabilities", {}, False),
+    ],
+)
+def test_labels_that_no_stroke_has_a_part_in_say_so(tiny_data, tmp_path, kind, settings, by_images):
+    evidence = write_evidence(tmp_path / "evidence.h5", tiny_data, kind)
+    scribbles, output = tiny_data.scribbles / "labels.h5", tmp_path / "labels.h5"
+    parsed = LabelSettings(**settings)
+    make_pseudo_labels(tiny_data.dataset, scribbles, evidence, parsed, output, recipe="mine")
+    parameters = LabelStore(output, "pseudo_labels").parameters
+    assert parameters.get("supervision") == ("image labels" if by_images else None)
+
+
 def test_stores_that_do_not_fit_are_refused(tiny_data, tmp_path):
     dataset, scribbles = tiny_data.dataset, tiny_data.scribbles / "labels.h5"
     cams = write_evidence(tmp_path / "cams.h5", tiny_data, "cams")

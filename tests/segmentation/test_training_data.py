@@ -173,6 +173,13 @@ def test_pseudo_labels_of_other_scribbles_are_refused(tiny_training, all_terms):
         tiny_training.open(method, pseudo_label=made)
     tiny_training.open(parse_method({"pseudo_label": 1}, "method"), pseudo_label=made)
 
+    boxed = write("boxed", "pseudo_labels", "pseudo_label", {"supervision": "boxes"})
+    labels_alone = parse_method({"pseudo_label": 1}, "method")
+    assert tiny_training.open(labels_alone, pseudo_label=boxed).supervision == "boxes"
+    assert tiny_training.open(labels_alone, pseudo_label=made).supervision == "pseudo-labels"
+    both = tiny_training.open(method, pseudo_label=boxed)
+    assert both.supervision == "scribbles + pseudo-labels"
+
     full = write("full", "scribbles", "scribble", {"scribbles": "full"})
     imported = write("imported", "pseudo_labels", "pseudo_label", {"scribbles": "full"})
     tiny_training.open(method, scribble=full, pseudo_label=imported)
