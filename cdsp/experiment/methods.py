@@ -37,6 +37,7 @@ METHODS: dict[str, dict[str, Any]] = {
         "agmm_contrast": 1,
         "agmm_absent": 1,
     },
+    "urss": {"scribble": 1, "certainty": 1, "walk_consistency": 30},
     "consistency": {"scribble": 1, "consistency": 1},
     "cycle": {"scribble": 1, "cycle": 0.1},
     "mean_teacher": {"scribble": 1, "mean_teacher": 1},

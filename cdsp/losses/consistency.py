@@ -1,8 +1,8 @@
-"""Consistency between what is predicted twice: the common part of PSI, URSS and CCL.
+"""Consistency between what is predicted twice: the common part of PSI and CCL.
 
-Two augmentations of an image (URSS, Pan et al., ICCV 2021; PSI, Xu et al., ICCV 2021) say the same
-of a pixel; the regions that are predicted say of the strokes what the strokes say (cycles: CCL,
-2022). Neither is any of these methods in full.
+Two augmentations of an image (PSI, Xu et al., ICCV 2021) say the same of a pixel; the regions that
+are predicted say of the strokes what the strokes say (cycles: CCL, 2022). Neither is any of these
+methods in full.
 """
 
 from __future__ import annotations

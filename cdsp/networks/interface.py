@@ -6,8 +6,9 @@ from typing import Literal, NamedTuple
 
 from torch import Tensor
 
-FeatureName = Literal["low_level", "backbone", "decoder"]
-"""The features that every segmentation network offers to loss terms."""
+FeatureName = Literal["low_level", "backbone", "decoder", "query", "key"]
+"""The features that a segmentation network offers to loss terms: each the first three, and a head
+with self-attention its queries and keys."""
 
 
 class NetworkOutput(NamedTuple):
@@ -20,7 +21,8 @@ class NetworkOutput(NamedTuple):
         features: name → (B, C, h, w). "low_level" is the backbone's early feature map, at stride 4;
             "backbone" its last one, before the head, the paper's F; "decoder" the head's last one,
             which the classifying convolution reads, before dropout. Where a head has no hidden
-            feature, "decoder" is "backbone".
+            feature, "decoder" is "backbone". "query" and "key" are those of the head's
+            self-attention, where it has one: E_ij = query_iᵀ key_j.
     """
 
     logits: Tensor

@@ -41,7 +41,9 @@ BackboneName = Literal[
     "vit_b_16",
     "vit_l_16",
 ]
-HeadName = Literal["deeplabv3plus", "deeplabv2", "deeplabv2_aspp21", "segformer", "linear"]
+HeadName = Literal[
+    "deeplabv3plus", "deeplabv2", "deeplabv2_aspp21", "segformer", "linear", "random_walk"
+]
 
 BACKBONES: dict[BackboneName, str] = {
     "resnet18": "cdsp.networks.backbones.resnet:ResNet",
@@ -75,6 +77,7 @@ HEADS: dict[HeadName, str] = {
     "deeplabv2_aspp21": "cdsp.networks.heads.deeplabv2:DeepLabV2ASPP21",
     "segformer": "cdsp.networks.heads.segformer:SegFormer",
     "linear": "cdsp.networks.heads.linear:Linear",
+    "random_walk": "cdsp.networks.heads.random_walk:RandomWalk",
 }
 """Name in the configuration → "module:class" of the network with this head."""
 
@@ -95,7 +98,7 @@ class NetworkSettings:
 
     head: HeadName = setting("deeplabv3plus", "segmentation head")
     head_options: dict[str, Any] = setting(
-        {}, "of this head; deeplabv3plus and segformer have decoder_channels: 256, others none"
+        {}, "of this head, such as decoder_channels, 256 of deeplabv3plus and segformer"
     )
     backbone: BackboneName = setting("resnet101", "network that computes the features")
     backbone_weights: str = setting(

@@ -9,7 +9,9 @@ from cdsp.losses import LOSS_TERMS
 RIVALS = sorted(
     name
     for name, kind in LOSS_TERMS.items()
-    if kind.views == 1 and "distance" not in name and name not in ("lorm", "mask", "mean_teacher")
+    if kind.views == 1
+    and "distance" not in name
+    and name not in ("lorm", "mask", "mean_teacher", "walk_consistency")
 )
 SIZE = (9, 13)
 

@@ -23,6 +23,10 @@ class TestSegFormer(NetworkContract):
     head = "segformer"
 
 
+class TestRandomWalk(NetworkContract):
+    head = "random_walk"
+
+
 class TestLinear(NetworkContract):
     head = "linear"
 

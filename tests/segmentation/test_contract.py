@@ -184,7 +184,14 @@ def test_all_terms_that_there_are_train_together(tmp_path, trainer_of):
     """In one method, on a head with a feature of its own; each says something by the end."""
     options: dict[str, Any] = {"soft_self_labelling": {"weight": 0.3, "start": 0.1}}
     terms = {name: options.get(name, 0.1) for name in LOSS_TERMS}
-    trainer_of(terms).run(tmp_path / "weights.pt")
+    network = NetworkSettings(
+        head="random_walk",
+        head_options={"decoder_channels": 8, "attention_channels": 4},
+        backbone="mobilenet_v2",
+        backbone_weights="none",
+        output_stride=8,
+    )
+    trainer_of(terms, network).run(tmp_path / "weights.pt")
     record = read_log(tmp_path)[-1]
     silent = {name for name in terms if not record[name] > 0}
     assert silent <= {"agmm_absent"}  # each image has every class

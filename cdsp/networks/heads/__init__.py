@@ -25,10 +25,14 @@ class Decoded(NamedTuple):
     Attributes:
         logits: (B, K, h, w), at any size.
         decoder: (B, C, h, w), the feature that the classifying convolution reads, before dropout.
+        query: (B, C, h, w), of the head's self-attention, where it has one.
+        key: (B, C, h, w), likewise.
     """
 
     logits: Tensor
     decoder: Tensor
+    query: Tensor | None = None
+    key: Tensor | None = None
 
 
 class SegmentationNetwork(nn.Module):
@@ -74,14 +78,14 @@ class SegmentationNetwork(nn.Module):
         """(B, 3, H, W) images, normalised by ImageNet's mean and deviation → `NetworkOutput`."""
         features = self.backbone(images)
         decoded = self.decode(features)
-        return NetworkOutput(
-            self.backbone.resize(decoded.logits, images.shape[-2:]),
-            {
-                "low_level": features.low_level,
-                "backbone": features.feature,
-                "decoder": decoded.decoder,
-            },
-        )
+        named: dict[FeatureName, Tensor] = {
+            "low_level": features.low_level,
+            "backbone": features.feature,
+            "decoder": decoded.decoder,
+        }
+        if decoded.query is not None and decoded.key is not None:
+            named |= {"query": decoded.query, "key": decoded.key}
+        return NetworkOutput(self.backbone.resize(decoded.logits, images.shape[-2:]), named)
 
     def parameter_groups(self, settings: NetworkSettings) -> list[dict[str, Any]]:
         """Groups for an optimizer: the backbone's parameters, then the head's.
