@@ -3,6 +3,7 @@ import torch
 import torchvision
 from network_contract import BackboneContract
 from torch import Tensor, nn
+from torchvision.ops.misc import SqueezeExcitation
 
 from cdsp.networks.backbones import Backbone, Features, build_backbone
 from cdsp.networks.classifier import Classifier
@@ -20,7 +21,7 @@ class TestMobileNetV2(BackboneContract):
 
 
 class TestMobile(BackboneContract):
-    names = ("mobilenet_v3_small", "mobilenet_v3_large", "efficientnet_v2_s")
+    names = ("mobilenet_v3_small", "efficientnet_v2_s")
 
 
 class Patches(Backbone):
@@ -118,13 +119,14 @@ def test_features_equal_torchvisions_with_the_same_weights(name, output_stride):
 
 
 @pytest.mark.parametrize("size", [(65, 129), (64, 50)])
-@pytest.mark.parametrize(
-    "name", ["resnet18", "resnet34", "mobilenet_v2", "mobilenet_v3_small", "efficientnet_v2_s"]
-)
+@pytest.mark.parametrize("name", ["resnet18", "resnet34", "mobilenet_v2", "mobilenet_v3_small"])
 @torch.inference_mode()
 def test_dilation_keeps_what_striding_would_have_computed(name, size):
     strided = build_backbone(name, 32).eval().double()
     shake_batch_norm(strided)
+    for module in strided.modules():  # its mean over all features is another over more of them
+        if isinstance(module, SqueezeExcitation):
+            nn.init.zeros_(module.fc2.weight)
     images = draw_images(*size).double()
     expected = strided(images)
     assert expected.feature.std() > 1e-3
