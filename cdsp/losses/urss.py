@@ -105,7 +105,7 @@ class WalkConsistency(LossTerm):
         with torch.no_grad():
             mirrored = step.forward(step.image.flip(-1))
             back = {name: value.flip(-1) for name, value in mirrored.features.items()}
-            wanted = walk(NetworkOutput(mirrored.logits, back))
+            wanted = walk(mirrored._replace(features=back))
         found = walk(step.output)
         divergence = (wanted.exp() * (wanted - found)).sum(dim=2)  # (B, N)
         traces = (x.exp().diagonal(dim1=1, dim2=2).mean(dim=1) for x in (found, wanted))

@@ -58,7 +58,7 @@ def graph_cut(
     # What a superpixel can gain by another class is less than this.
     gain = np.bincount(graph.starts, weights, graph.num_nodes)
     gain = gain + np.bincount(graph.ends, weights, graph.num_nodes) + np.ptp(whole, axis=1) + 1
-    touched = strokes.any(axis=1)
+    touched = strokes.max(axis=1) > 0
     own = strokes.argmax(axis=1)
     held = touched[:, None] & (np.arange(len(classes)) != own[:, None])
     whole = whole + np.where(held, gain[:, None].astype(np.int64), 0)

@@ -120,7 +120,7 @@ def test_the_head_walks_by_its_own_queries_and_keys():
     logits, features = network(draw(1, 3, 33, 33))
     x = network.reduce(features["backbone"])[0].flatten(1)  # type: ignore[operator]
     query, key = (features[name][0].flatten(1) for name in ("query", "key"))
-    value = network.value(x.view(1, 6, 3, 3))[0].flatten(1)  # type: ignore[operator]
+    value = network.walk.value(x.view(1, 6, 3, 3))[0].flatten(1)  # type: ignore[operator]
     for i in range(9):
         weights = [math.exp(query[:, i] @ key[:, j]) for j in range(9)]
         moved = sum(w * value[:, j] for j, w in enumerate(weights)) / sum(weights)

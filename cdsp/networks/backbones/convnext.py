@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import torchvision.models
 from torch import Tensor, nn
 
 from cdsp.networks.backbones import Features
-from cdsp.networks.backbones.from_torchvision import TorchvisionBackbone
+from cdsp.networks.backbones.from_torchvision import TorchvisionBackbone, torchvision_network
 
 
 class ConvNeXt(TorchvisionBackbone):
@@ -17,7 +16,7 @@ class ConvNeXt(TorchvisionBackbone):
 
     def __init__(self, name: str, output_stride: int) -> None:
         super().__init__()
-        self.features: nn.Sequential = torchvision.models.get_model(name, weights=None).features
+        self.features: nn.Sequential = torchvision_network(name).features
         # Four stages, each after a layer that goes down a step.
         channels = [stage[0].block[0].in_channels for stage in self.features[1::2]]  # type: ignore[index, union-attr]
         self.describe(

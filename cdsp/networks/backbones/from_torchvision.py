@@ -5,6 +5,7 @@ Parameter names are torchvision's own, so that its weights load.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torchvision.models
@@ -34,7 +35,12 @@ class TorchvisionBackbone(Backbone):
             ) from error
 
 
-def dilate_stages(stages: list[nn.Module], output_stride: int) -> None:
+def torchvision_network(name: str) -> Any:
+    """Torchvision's network of a name, with random weights."""
+    return torchvision.models.get_model(name, weights=None)
+
+
+def dilate_stages(stages: Sequence[nn.Module], output_stride: int) -> None:
     """Replace the stride of the last two stages by dilation, in place.
 
     Args:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-import torchvision.models
 from torch import Tensor, nn
 
 from cdsp.networks.backbones import Features
-from cdsp.networks.backbones.from_torchvision import TorchvisionBackbone, dilate_stages
+from cdsp.networks.backbones.from_torchvision import (
+    TorchvisionBackbone,
+    dilate_stages,
+    torchvision_network,
+)
 
 STAGES = {
     "mobilenet_v3_small": (2, 4, 9),
@@ -23,7 +26,7 @@ class MobileBackbone(TorchvisionBackbone):
 
     def __init__(self, name: str, output_stride: int) -> None:
         super().__init__()
-        self.features: nn.Sequential = torchvision.models.get_model(name, weights=None).features
+        self.features: nn.Sequential = torchvision_network(name).features
         self.low, self.sixteen, self.thirty_two = STAGES[name]
         stages = [self.features[self.sixteen : self.thirty_two], self.features[self.thirty_two :]]
         dilate_stages(stages, output_stride)

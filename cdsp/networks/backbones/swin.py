@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import torchvision.models
 from torch import Tensor, nn
 
 from cdsp.networks.backbones import Features
-from cdsp.networks.backbones.from_torchvision import TorchvisionBackbone
+from cdsp.networks.backbones.from_torchvision import TorchvisionBackbone, torchvision_network
 
 
 class Swin(TorchvisionBackbone):
@@ -18,7 +17,7 @@ class Swin(TorchvisionBackbone):
 
     def __init__(self, name: str, output_stride: int) -> None:
         super().__init__()
-        network = torchvision.models.get_model(name, weights=None)
+        network = torchvision_network(name)
         self.features: nn.Sequential = network.features
         self.norm: nn.LayerNorm = network.norm
         channels = self.norm.normalized_shape[0]

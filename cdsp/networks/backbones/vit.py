@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import torch
-import torchvision.models
 from torch import Tensor, nn
 
 from cdsp.networks.backbones import Features
-from cdsp.networks.backbones.from_torchvision import TorchvisionBackbone
+from cdsp.networks.backbones.from_torchvision import TorchvisionBackbone, torchvision_network
 
 
 class VisionTransformer(TorchvisionBackbone):
@@ -23,7 +22,7 @@ class VisionTransformer(TorchvisionBackbone):
 
     def __init__(self, name: str, output_stride: int) -> None:
         super().__init__()
-        network = torchvision.models.get_model(name, weights=None)
+        network = torchvision_network(name)
         self.conv_proj: nn.Conv2d = network.conv_proj
         self.class_token: nn.Parameter = network.class_token
         self.encoder: nn.Module = network.encoder
