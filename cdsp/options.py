@@ -29,7 +29,13 @@ DeviceOption = Annotated[
     str, typer.Option("--device", help="auto (a GPU when there is one), cpu, cuda or cuda:<i>.")
 ]
 WorkersOption = Annotated[
-    int, typer.Option("--workers", min=0, help="Data-loading processes; no part of the result.")
+    int | None,
+    typer.Option(
+        "--workers",
+        min=0,
+        help="Data-loading processes; no part of the result. Left out: none on a CPU, up to 8 for "
+        "a GPU.",
+    ),
 ]
 SeedOption = Annotated[int, typer.Option("--seed", min=0, help="Of weights, order, augmentation.")]
 ImageClassesOption = Annotated[

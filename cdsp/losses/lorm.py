@@ -136,15 +136,20 @@ class LoRM(LossTerm):
         step.logged.update(feature_spread(feature))
 
         source = feature.detach() if self.options.stop_gradient == "rectified" else feature
-        rectified = self.delta * rectify(
-            source.flatten(2),
-            at_least_float32(self.query(source)).flatten(2),
-            at_least_float32(self.key(source)).flatten(2),
-            foreground,
-            valid,
-            self.options.mask,
-            self.options.temperature,
-        )
+        # In half precision, products of matrices are too; they are summed up in float32. In
+        # float32 they would cost as much as a third of the network.
+        half = step.output.features["backbone"].dtype in (torch.bfloat16, torch.float16)
+        with torch.autocast(source.device.type, step.output.features["backbone"].dtype, half):
+            rectified = rectify(
+                source.flatten(2),
+                self.query(source).flatten(2),
+                self.key(source).flatten(2),
+                foreground,
+                valid,
+                self.options.mask,
+                self.options.temperature,
+            )
+        rectified = self.delta * at_least_float32(rectified)
         target = feature.detach() if self.options.stop_gradient == "target" else feature
         error = (target.flatten(2) - rectified).square()  # (B, C, N)
         counted = valid & foreground.any(dim=1, keepdim=True)  # (B, N)

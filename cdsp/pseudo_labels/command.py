@@ -31,7 +31,7 @@ def pseudo_labels_classifier(
     ] = None,
     settings: SettingsOption = "{}",
     device: DeviceOption = "auto",
-    workers: WorkersOption = 0,
+    workers: WorkersOption = None,
 ) -> None:
     """Train the multi-label classifier on the image-level classes of the scribbles."""
     from cdsp.dataset.voc_layout import read_dataset
@@ -42,14 +42,15 @@ def pseudo_labels_classifier(
 
     parsed = parse_option(ClassifierSettings, settings)
     annotated = read_image_classes(image_classes)
+    found = runtime.prepare(parsed.cpu_threads, device)
     train_classifier(
         read_dataset(dataset).training_on(annotated),
         annotated,
         parsed,
         output,
         scribbles=scribbles,
-        device=runtime.prepare(parsed.cpu_threads, device),
-        num_workers=workers,
+        device=found,
+        num_workers=runtime.workers_of(workers, found),
     )
 
 

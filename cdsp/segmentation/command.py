@@ -36,7 +36,7 @@ def segmentation(
     settings: SettingsOption = "{}",
     seed: SeedOption = 0,
     device: DeviceOption = "auto",
-    workers: WorkersOption = 0,
+    workers: WorkersOption = None,
 ) -> None:
     """Train a segmentation network; started again after a stop, it goes on where it was."""
     from cdsp.dataset.voc_layout import read_dataset
@@ -65,6 +65,9 @@ def segmentation(
         "pseudo_labels": data.parameter("recipe"),
         "seed": seed,
     }
+    found = runtime.prepare(
+        parsed.cpu_threads, device, deterministic=parsed.deterministic, fixed_sizes=True
+    )
     train_segmentation(
         data,
         built,
@@ -72,6 +75,6 @@ def segmentation(
         output,
         name=name,
         seed=seed,
-        device=runtime.prepare(parsed.cpu_threads, device),
-        num_workers=workers,
+        device=found,
+        num_workers=runtime.workers_of(workers, found),
     )

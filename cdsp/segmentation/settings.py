@@ -35,8 +35,15 @@ class SegmentationSettings:
     rotation_probability: float = setting(0.5, "of a rotation", minimum=0, maximum=1)
     blur_probability: float = setting(0.5, "of a 5×5 Gaussian blur", minimum=0, maximum=1)
     flip_probability: float = setting(0.5, "of a horizontal flip", minimum=0, maximum=1)
-    precision: Literal["float32", "bfloat16", "float16"] = setting(
-        "float32", "of the forward pass; the 16-bit ones are mixed precision"
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = setting(
+        "auto",
+        "of the forward pass; the 16-bit ones are mixed precision. auto: bfloat16 on a GPU that "
+        "has it, else float32",
+    )
+    deterministic: Literal["auto", True, False] = setting(
+        "auto",
+        "equal seeds give equal results; on a GPU a step takes about three times as long for it. "
+        "auto: true on a CPU, false on a GPU",
     )
     channels_last: bool = setting(True, "memory layout of images and features")
     compile: bool = setting(False, "torch.compile the network")

@@ -20,6 +20,7 @@ from cdsp.segmentation.settings import SegmentationSettings
 from cdsp.settings import settings_dict
 from cdsp.training.loop import Schedule, Trainer
 from cdsp.training.optimizer import build_optimizer, cosine_after_warmup
+from cdsp.training.runtime import precision_of
 from cdsp.versions import VERSIONS
 
 logger = logging.getLogger(__name__)
@@ -91,10 +92,11 @@ def build_trainer(
     network.backbone.load_weights(network_settings.backbone_weights)
     if hint := network.backbone.side_hint(settings.crop_size):
         logger.warning("crop_size: %s", hint)
+    precision = precision_of(settings.precision, device)
     objective = SegmentationObjective(
         network,
         method,
-        precision=getattr(torch, settings.precision),
+        precision=precision,
         memory_format=torch.channels_last if settings.channels_last else torch.contiguous_format,
         frozen_batch_norm=network_settings.frozen_batch_norm,
     ).to(device)
@@ -163,7 +165,7 @@ def build_trainer(
             learning_rate=learning_rate,
             micro_batches=settings.micro_batches,
             gradient_clip=settings.gradient_clip,
-            loss_scaling=settings.precision == "float16",
+            loss_scaling=precision is torch.float16,
         ),
         identity=identity,
         kind="segmentation",

@@ -27,7 +27,7 @@ HARDWARE = ("platform", "device", "cpu")
 
 SAME_STEP = {
     "network": ("head", "backbone", "output_stride"),
-    "settings": ("crop_size", "precision", "cpu_threads"),
+    "settings": ("crop_size", "precision", "deterministic", "cpu_threads"),
 }
 """Section of a run's settings → those that change the time of an epoch several times over."""
 

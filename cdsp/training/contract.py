@@ -107,7 +107,10 @@ class Objective(nn.Module):
     Attributes:
         network: what is trained.
         weights: name of each loss term → its factor in the loss.
+        precision: of its forward passes.
     """
+
+    precision: torch.dtype = torch.float32
 
     def __init__(self, network: nn.Module, weights: dict[str, float]) -> None:
         super().__init__()

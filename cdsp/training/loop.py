@@ -204,8 +204,14 @@ class Trainer:
 
     def _train(self, files: RunFiles) -> None:
         write_json(files.path("settings.json"), self.identity)
-        environment = {**runtime.describe(self.device), **runtime.describe_command()}
-        write_json(files.path("environment.json"), {RUN: files.run, **environment})
+        environment = {
+            RUN: files.run,
+            **runtime.describe(self.device),
+            **runtime.describe_command(),
+            "precision": str(self.objective.precision).removeprefix("torch."),
+            "loading_processes": self.loader.num_workers,
+        }
+        write_json(files.path("environment.json"), environment)
         done = self.epoch * len(self.sampler) + self.so_far.batches
         with (
             stop_request() as request,

@@ -8,7 +8,7 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import cv2
 import numpy as np
@@ -18,30 +18,74 @@ import torchvision
 from cdsp import __version__
 
 
-def prepare(cpu_threads: int, device: str = "auto") -> torch.device:
-    """Set up PyTorch so that equal seeds give equal results, and return the device to use.
+def prepare(
+    cpu_threads: int,
+    device: str = "auto",
+    *,
+    deterministic: bool | Literal["auto"] = "auto",
+    fixed_sizes: bool = False,
+) -> torch.device:
+    """Set PyTorch up, and return the device to use.
+
+    On a CPU equal seeds give equal results. On a GPU they do where operations are deterministic,
+    which makes a training step about three times as long; where they are not, products of float32
+    are in TF32, and cuDNN may try its algorithms.
 
     Args:
         cpu_threads: threads of PyTorch's operations. They are part of the result: another number
             sums in another order.
         device: "auto" (a GPU when there is one), "cpu", "cuda" or "cuda:<index>".
+        deterministic: "auto" on a CPU alone.
+        fixed_sizes: whether all images have one size, so that trying algorithms is worth it.
 
     Raises:
         ValueError: a device that this machine does not have.
     """
     torch.set_num_threads(cpu_threads)
     cv2.setNumThreads(1)  # loading workers are processes: threads inside them only fight
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    torch.use_deterministic_algorithms(True, warn_only=True)
+    found = _find(device)
+    exact = found.type == "cpu" if deterministic == "auto" else deterministic
+    if exact:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(exact, warn_only=True)
     # Nothing here reads memory that it has not written.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
-    torch.backends.cudnn.benchmark = False
+    torch.set_float32_matmul_precision("highest" if exact else "high")
+    torch.backends.cudnn.benchmark = fixed_sizes and not exact
+    return found
+
+
+def _find(device: str) -> torch.device:
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         return torch.empty(0, device=device).device
     except (RuntimeError, AssertionError) as error:
         raise ValueError(f"device {device!r}: {str(error).splitlines()[0]}") from error
+
+
+def precision_of(name: str, device: torch.device) -> torch.dtype:
+    """The number format of forward passes: "auto" is bfloat16 on a GPU that has it."""
+    if name != "auto":
+        return getattr(torch, name)
+    half = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+    return torch.bfloat16 if half else torch.float32
+
+
+def workers_of(number: int | None, device: torch.device) -> int:
+    """Data-loading processes: a number that is given, or what the machine bears.
+
+    On a CPU, where each job computes on processors of its own, loading is part of its work. A GPU
+    is fed by the processors that the job may use, of which more than eight bring nothing.
+    """
+    if number is not None:
+        return number
+    if device.type == "cpu":
+        return 0
+    processors = os.cpu_count() or 1
+    if hasattr(os, "sched_getaffinity"):
+        processors = len(os.sched_getaffinity(0))
+    return min(8, processors)
 
 
 def describe(device: torch.device) -> dict[str, Any]:
@@ -57,6 +101,7 @@ def describe(device: torch.device) -> dict[str, Any]:
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
         "cpu": cpu_model(),
         "cpu_threads": torch.get_num_threads(),
+        "deterministic": torch.are_deterministic_algorithms_enabled(),
     }
 
 

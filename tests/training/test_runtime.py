@@ -33,3 +33,39 @@ def test_this_machines_processor_has_a_name():
     recorded = runtime.describe(torch.device("cpu"))["cpu"]
     assert recorded
     assert recorded in Path("/proc/cpuinfo").read_text() or recorded == platform.machine()
+
+
+@pytest.fixture
+def as_before():
+    yield
+    runtime.prepare(1, "cpu")
+
+
+@pytest.mark.parametrize(
+    ("deterministic", "expected"), [("auto", True), (True, True), (False, False)]
+)
+def test_operations_are_deterministic_on_a_cpu_unless_told_otherwise(
+    as_before, deterministic, expected
+):
+    device = runtime.prepare(1, "cpu", deterministic=deterministic, fixed_sizes=True)
+    assert runtime.describe(device)["deterministic"] is expected
+    assert torch.backends.cudnn.benchmark is not expected
+    assert torch.get_float32_matmul_precision() == ("highest" if expected else "high")
+
+
+def test_a_cpu_computes_in_float32_and_loads_in_its_own_process_unless_told_otherwise():
+    cpu = torch.device("cpu")
+    assert runtime.precision_of("auto", cpu) is torch.float32
+    assert runtime.precision_of("bfloat16", cpu) is torch.bfloat16
+    assert runtime.workers_of(None, cpu) == 0
+    assert runtime.workers_of(3, cpu) == 3
+
+
+def test_a_gpu_is_fed_by_at_most_eight_of_the_processors_that_the_job_may_use(monkeypatch):
+    gpu = torch.device("cuda")
+    for processors, expected in ((2, 2), (64, 8)):
+        monkeypatch.setattr(
+            "os.sched_getaffinity", lambda _, n=processors: set(range(n)), raising=False
+        )
+        assert runtime.workers_of(None, gpu) == expected
+    assert runtime.workers_of(0, gpu) == 0
