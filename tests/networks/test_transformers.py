@@ -3,7 +3,7 @@
 import pytest
 import torch
 import torchvision
-from network_contract import BackboneContract, small_settings
+from network_contract import small_settings
 
 from cdsp.evaluation.settings import EvaluationSettings
 from cdsp.networks.backbones import build_backbone
@@ -20,24 +20,6 @@ NAMES = ("convnext_tiny", "swin_t", "swin_v2_t", "vit_b_16")
 def built():
     torch.manual_seed(0)
     return {name: build_backbone(name, backbone_class(name).output_strides[0]) for name in NAMES}
-
-
-class TestPyramids(BackboneContract):
-    names = ("swin_t", "convnext_tiny")
-
-    @pytest.fixture(scope="class", params=[32])
-    @classmethod
-    def output_stride(cls, request):
-        return request.param
-
-
-class TestVisionTransformer(BackboneContract):
-    names = ("vit_b_16",)
-
-    @pytest.fixture(scope="class", params=[16])
-    @classmethod
-    def output_stride(cls, request):
-        return request.param
 
 
 @torch.inference_mode()
@@ -99,6 +81,8 @@ def test_every_name_is_a_network_of_the_features_that_it_says(name):
     assert feature.shape[1] == backbone.channels["backbone"]
     assert tuple(level.shape[1] for level in pyramid) == backbone.pyramid_channels
     assert feature.shape[-1] == -(-side // stride)
+    assert backbone.valid_side(side) == side
+    assert backbone.valid_side(side + 1) == side + backbone.side_step
 
 
 @pytest.mark.parametrize(
