@@ -33,9 +33,18 @@ include: "workflow/rules/evaluation.smk"
 include: "workflow/rules/reporting.smk"
 
 
+# A job's output goes to its log; what a person should see at once goes to file 3, the terminal.
+shell.prefix("set -euo pipefail; exec 3>&2; export CDSP_TERMINAL=3; ")
+
+
 onstart:
     for notice in (*replaced_tables(PLAN), *stopped_trainings(PLAN)):
         logger.warning(notice)
+
+
+onsuccess:
+    for line in finished_tables():
+        logger.info(line)
 
 
 rule all:

@@ -18,6 +18,7 @@ import typer.core
 
 from cdsp import __version__
 from cdsp.io.outputs import outputs_of
+from cdsp.progress import find_terminal
 
 STAGES = {
     "dataset": "Make or verify a data set in VOC layout.",
@@ -36,6 +37,7 @@ GROUPS = ("dataset", "scribbles", "pseudo_labels", "reporting")
 TOOLS = {
     "settings": "List the settings of a stage: name, default (the paper's), meaning and range.",
     "plan": "Say how many runs tables need, how many are made, and how long the others take.",
+    "preview": "Spread strokes into labels in seconds, without a network, and show them.",
     "predict": "Segment photographs of your own.",
     "export": "Write the maps of a label store as palette PNGs.",
     "accept": "Accept what you changed by hand in a .json or .jsonl file.",
@@ -109,6 +111,7 @@ def main(arguments: list[str] | None = None) -> None:
         # A terminal's alphabet, or a file's broken name, must not hide the rest of a message.
         sys.stdout.reconfigure(errors="backslashreplace")
     command = " ".join(arguments[: 2 if arguments[:1] and arguments[0] in GROUPS else 1])
+    find_terminal(command)
     try:
         with outputs_of(command):
             build_app(arguments[0] if arguments else None)(arguments)

@@ -7,6 +7,9 @@ from typing import Literal
 
 from cdsp.settings import setting
 
+PIXEL_CLASSIFIER = "pixel_classifier"
+"""What tables call the row of a pixel classifier, in the column of methods."""
+
 
 @dataclass(frozen=True)
 class EvaluationSettings:

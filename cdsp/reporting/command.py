@@ -110,6 +110,20 @@ def reporting_distance_maps(
     save_figure(figure, output)
 
 
+@app.command("tensorboard")
+def reporting_tensorboard(
+    results: Annotated[Path, typer.Argument(help="Folder of runs, such as results/<name>.")],
+    output: Annotated[Path, typer.Option("--output", help="New folder for the event files.")],
+    every: Annotated[
+        float, typer.Option(min=0, help="Seconds until it looks again, until stopped; 0: once.")
+    ] = 0,
+) -> None:
+    """Write the logs of trainings for TensorBoard, where that is installed."""
+    from cdsp.reporting.tensorboard import write_events
+
+    typer.echo(f"{output}: {write_events(results, output, every=every)} epochs")
+
+
 @app.command("explain")
 def reporting_explain(
     table: Annotated[Path, typer.Argument(help="CSV file of a table.")],

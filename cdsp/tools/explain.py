@@ -16,6 +16,7 @@ import pandas as pd
 
 from cdsp.experiment.variants import method_row
 from cdsp.metrics import class_indices, recall, scores
+from cdsp.progress import duration
 from cdsp.reporting.runs import SCORES, Evaluation, read_evaluation
 from cdsp.reporting.table_rows import RESULT_COLUMNS, Row, read_rows
 from cdsp.settings import nearest
@@ -277,9 +278,7 @@ def _one_run(run: ExplainedRun, shared: Facts) -> list[str]:
         written = datetime.fromtimestamp(weights.stat().st_mtime).astimezone()
         lines.append(f"  weights   {weights}, of {written:%Y-%m-%d %H:%M %Z}")
     if record.seconds is not None:
-        lines.append(
-            f"  training  {len(record.seconds)} epochs in {_duration(sum(record.seconds))}"
-        )
+        lines.append(f"  training  {len(record.seconds)} epochs in {duration(sum(record.seconds))}")
     lines += [f"  missing   {path}" for path in record.missing]
     if record.missing:
         lines.append("  metrics.json alone tells of the training.")
@@ -306,12 +305,6 @@ def _one_run(run: ExplainedRun, shared: Facts) -> list[str]:
 
 def _workflow(metrics: Path) -> str:
     return f"snakemake --cores 8 {metrics}"
-
-
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
 
 
 def _verdict(changes: Sequence[str], absent: Sequence[Path]) -> list[str]:

@@ -21,15 +21,14 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
-from tqdm import tqdm
 
 from cdsp.io.json_files import digest, write_json, write_json_lines
 from cdsp.networks.checkpoint import read_network
 from cdsp.networks.tensor_files import read_tensors, require_finite, save_tensors, tensors_of
-from cdsp.progress import progress_options
 from cdsp.training import runtime
 from cdsp.training.contract import Objective, Sum
 from cdsp.training.record import RUN
+from cdsp.training.report import TrainingReport, run_title
 from cdsp.training.run_files import RunFiles
 from cdsp.training.sampling import EpochSampler
 from cdsp.training.state import EpochSoFar, StateTimer, random_state, restore_random_state
@@ -212,13 +211,17 @@ class Trainer:
             "loading_processes": self.loader.num_workers,
         }
         write_json(files.path("environment.json"), environment)
-        done = self.epoch * len(self.sampler) + self.so_far.batches
         with (
             stop_request() as request,
-            tqdm(total=self.num_steps, initial=done, unit="step", **progress_options()) as bar,
+            TrainingReport(
+                run_title(self.identity, self.kind),
+                epochs=self.schedule.epochs,
+                steps_per_epoch=len(self.sampler),
+                done=self.epoch * len(self.sampler) + self.so_far.batches,
+            ) as report,
         ):
             while self.epoch < self.schedule.epochs:
-                for _ in self._steps(bar):
+                for _ in self._steps(report):
                     if request.signal or self.timer.due(epoch_ended=False):
                         self._save(files.state)
                     if request.signal:
@@ -240,7 +243,7 @@ class Trainer:
             )
             raise SystemExit(EXIT_CODE)
 
-    def _steps(self, bar: tqdm) -> Iterator[None]:
+    def _steps(self, report: TrainingReport) -> Iterator[None]:
         """Train what is left of an epoch; yields after each step."""
         self.sampler.epoch, self.sampler.start = self.epoch, self.so_far.batches
         if self.so_far.batches == 0:
@@ -252,12 +255,9 @@ class Trainer:
             shown = self._step(batch, self.epoch * len(self.sampler) + index)
             self.so_far.add(len(next(iter(batch.values()))), shown)
             self.so_far.seconds = before + time.perf_counter() - start
-            bar.update()
+            report.step()
             if index % 10 == 0 or index + 1 == len(self.sampler):
-                speed = self.so_far.images / self.so_far.seconds
-                means = "  ".join(f"{k} {value:.3f}" for k, value in self.so_far.means().items())
-                bar.set_description(f"epoch {self.epoch + 1}/{self.schedule.epochs}", refresh=False)
-                bar.set_postfix_str(f"{means}  {speed:.0f} images/s", refresh=False)
+                report.show(self.so_far.means(), self.so_far.images / self.so_far.seconds)
             yield
 
     def _end_epoch(self) -> None:

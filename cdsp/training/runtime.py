@@ -7,13 +7,13 @@ import platform
 import shlex
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
 import cv2
 import numpy as np
 import torch
-import torchvision
 
 from cdsp import __version__
 
@@ -94,7 +94,7 @@ def describe(device: torch.device) -> dict[str, Any]:
         "cdsp": __version__,
         "python": platform.python_version(),
         "torch": torch.__version__,
-        "torchvision": torchvision.__version__,
+        "torchvision": version("torchvision"),  # loading it for that takes a second
         "numpy": np.__version__,
         "opencv": cv2.__version__,
         "platform": platform.platform(),

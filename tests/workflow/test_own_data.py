@@ -1,5 +1,6 @@
 """The workflow on a newcomer's own photographs: strokes of several tools, and not one mask."""
 
+import csv
 import re
 import shutil
 from pathlib import Path
@@ -16,8 +17,8 @@ from cdsp.dataset.shape_classes import CLASS_NAMES
 from cdsp.dataset.shapes import draw_shape_scene
 from cdsp.io.files import IGNORE, VOC_PALETTE, write_label
 from cdsp.io.store import LabelStore
+from cdsp.scribbles.image_classes import read_image_classes
 from cdsp.scribbles.rasterise import rasterise
-from cdsp.scribbles.scribble_labels import read_image_classes
 from cdsp.scribbles.simulate import simulate_strokes
 from cdsp.scribbles.styles import STYLES
 
@@ -178,6 +179,27 @@ def test_a_table_needs_validation_images_and_says_so_at_once(project):
     assert "no validation images for a table" in printed
     assert "'truth: held_out_strokes' in evaluation.quick" in printed
     assert "'scribbles: [hold_out-0.25]' in tables.table1" in printed
+
+
+def test_without_masks_a_table_is_of_held_out_strokes_and_the_terminal_tells_of_it(copy):
+    held_out = {"scribbles": ["hold_out-0.5"], "protocol": "strokes", "figures": []}
+    table = {**CONFIGURATION["tables"]["table1"], **held_out}
+    text = yaml.safe_dump({**CONFIGURATION, "tables": {"table1": table}})
+    (copy / "held_out.yaml").write_text(text)
+    arguments = ("--cores", "1", "results/table1.csv", "--configfile", "held_out.yaml")
+    printed = snakemake(copy, *arguments)
+    (row,) = csv.DictReader((copy / "results/table1.csv").read_text().splitlines())
+    assert row["scribbles"] == "hold_out-0.5"
+    low, mean, high = (float(row[f"held_out_{of}"]) for of in ("low", "mean", "high"))
+    assert 0 <= low <= mean <= high <= 100
+    assert low < high
+    assert "miou_mean" not in row
+    run = f"scribble_only {NETWORK} hold_out-0.5 seed 0"
+    assert re.search(rf"{run}: epoch 1/1, step \d+/\d+  loss \d.*images/s  took \d+", printed)
+    assert f"best of 1 rows: scribble_only, {NETWORK}, hold_out-0.5: held-out strokes" in printed
+    command = re.search(r"cdsp predict photo.jpg --checkpoint (\S+) --output predictions", printed)
+    assert command is not None
+    assert (copy / command[1]).is_file()
 
 
 def test_full_supervision_without_masks_ends_in_a_message(copy):

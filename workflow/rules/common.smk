@@ -8,6 +8,8 @@ changes remakes what depends on it and nothing more.
 import os
 import re
 import shutil
+import time
+from pathlib import Path
 
 from cdsp.experiment.plan import Plan, settings_json
 from cdsp.experiment.read import parse_config
@@ -31,6 +33,7 @@ except ValueError as error:
     raise WorkflowError(str(error))
 
 PATHS = PLAN.paths
+STARTED = time.time()
 
 
 def one_of(names):
@@ -134,3 +137,17 @@ def in_report(table, ending):
         category=table,
         labels={"content": content, "format": "page" if kind == "html" else kind},
     )
+
+
+def finished_tables():
+    """What to say, at the end, of the tables that were made."""
+    from cdsp.reporting.summary import (
+        describe_tables,
+    )  # loads pandas: not for every job
+
+    tables = [Path(f"results/{table}.csv") for table in CONFIG.tables]
+    made = [t for t in tables if t.is_file() and t.stat().st_mtime >= STARTED]
+    try:
+        return describe_tables(made)
+    except ValueError as error:
+        return [str(error)]
