@@ -13,14 +13,14 @@ VERSIONS = {
     "pseudo_labels classifier": 1,
     "pseudo_labels cams": 1,
     "pseudo_labels probabilities": 1,
-    "pseudo_labels pixels": 1,
+    "pseudo_labels pixels": 2,
     "pseudo_labels labels": 3,
     "pseudo_labels import": 1,
     "pseudo_labels corrupt": 1,
-    "pseudo_labels measure": 1,
+    "pseudo_labels measure": 2,
     "distance_maps": 1,
     "segmentation": 1,
-    "evaluation": 1,
+    "evaluation": 2,
     "reporting": 1,
 }
 """Command → version. `dataset` and `reporting` stand for all of their commands."""

@@ -14,7 +14,8 @@ from cdsp.pseudo_labels.from_evidence import make_pseudo_labels
 from cdsp.pseudo_labels.quality import measure_pseudo_labels
 from cdsp.pseudo_labels.settings import LabelSettings
 from cdsp.scribbles.degrade import Degradation
-from cdsp.scribbles.scribble_labels import degrade_scribbles, read_image_classes, simulate_scribbles
+from cdsp.scribbles.image_classes import read_image_classes
+from cdsp.scribbles.scribble_labels import degrade_scribbles, simulate_scribbles
 
 FOLDER = Path(os.environ.get("CDSP_REAL_DATA", "")) / "voc_animals"
 

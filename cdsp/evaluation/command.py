@@ -11,9 +11,18 @@ from cdsp.options import DatasetOption, DeviceOption, OutputFolder, SettingsOpti
 
 
 def evaluation(
-    weights: Annotated[Path, typer.Argument(help="weights.pt of a run.")],
     dataset: DatasetOption,
     output: OutputFolder,
+    weights: Annotated[
+        Path | None, typer.Argument(help="weights.pt of a run; left out with --pixels.")
+    ] = None,
+    pixels: Annotated[
+        str | None,
+        typer.Option(
+            help="Measure a pixel classifier in place of a network: its settings, as YAML; see "
+            "`cdsp settings pseudo_labels.pixels`."
+        ),
+    ] = None,
     protocol: Annotated[str, typer.Option(help="Name of the protocol, for tables.")] = "paper",
     predictions: Annotated[Path | None, typer.Option(help="Folder for palette PNGs.")] = None,
     labels: Annotated[
@@ -31,14 +40,34 @@ def evaluation(
 ) -> None:
     """Evaluate a network on validation masks (IoU) or held-out strokes (share that is right)."""
     from cdsp.dataset.voc_layout import read_dataset
-    from cdsp.evaluation.evaluate import evaluate
     from cdsp.evaluation.settings import EvaluationSettings
+
+    parsed = parse_option(EvaluationSettings, settings)
+    if pixels is not None:
+        from cdsp.evaluation.pixels import evaluate_pixels
+        from cdsp.pseudo_labels.settings import PixelSettings
+
+        if weights is not None or scribbles is None:
+            raise ValueError("--pixels: give --scribbles to learn from, and no weights")
+        evaluate_pixels(
+            read_dataset(dataset),
+            scribbles,
+            parse_option(PixelSettings, pixels),
+            parsed,
+            output,
+            protocol=protocol,
+            full_scribbles=full_scribbles,
+        )
+        return
+    if weights is None:
+        raise ValueError("no weights to evaluate: name the weights.pt of a run, or --pixels")
+    from cdsp.evaluation.evaluate import evaluate
     from cdsp.training import runtime
 
     evaluate(
         weights,
         read_dataset(dataset),
-        parse_option(EvaluationSettings, settings),
+        parsed,
         output,
         protocol=protocol,
         device=runtime.prepare(1, device),

@@ -41,6 +41,12 @@ class Config:
     )
     networks: dict[str, NetworkSettings] = setting(..., "networks: heads and backbones")
     segmentation: SegmentationSettings = setting(SegmentationSettings(), "training of stage two")
+    start_from: str | None = setting(
+        None,
+        "folder of earlier runs, a copy of results/<dataset>/segmentation: each run that has "
+        "weights in it starts from them (a warm start; then fewer epochs do)",
+        is_path=True,
+    )
     evaluation: dict[str, EvaluationSettings] = setting(..., "protocols")
     tables: dict[str, TableSettings] = setting(..., "tables")
     panel_images: int = setting(6, "training images that the panel figure shows", minimum=1)
@@ -86,6 +92,13 @@ class Config:
                 _known(item, getattr(self, kind), f"{where}.{kind}")
         for item in table.measured_labels:
             _known(item, self.pseudo_labels, f"{where}.measured_labels")
+        for item in table.pixel_classifiers:
+            _known(item, self.pseudo_labels, f"{where}.pixel_classifiers")
+            if self.pseudo_labels[item].evidence != "pixels":
+                raise ValueError(
+                    f"{where}.pixel_classifiers: the evidence of {item!r} is "
+                    f"{self.pseudo_labels[item].evidence!r}; name a recipe with evidence: pixels"
+                )
         _known(table.protocol, self.evaluation, f"{where}.protocol")
         self._check_includes(name)
         self._check_vary(name)

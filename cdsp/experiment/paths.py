@@ -85,6 +85,11 @@ class Paths:
         """The scores of a run."""
         return f"{self.stages}/evaluation/{run}/{protocol}/metrics.json"
 
+    def pixel_metrics(self, scribbles: str, recipe: str, protocol: str) -> str:
+        """The scores of a recipe's pixel classifier."""
+        folder = f"{self.stages}/evaluation/pixel_classifier/{recipe}/{scribbles}"
+        return f"{folder}/{protocol}/metrics.json"
+
     def confusion(self, run: str, protocol: str) -> str:
         """The confusion matrix behind them."""
         return f"{self.stages}/evaluation/{run}/{protocol}/confusion.npy"

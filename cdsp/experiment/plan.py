@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from cdsp.experiment.config import Config, loses_classes
@@ -213,6 +214,13 @@ class Plan:
         """The settings of a run, as JSON."""
         return settings_json(self.config.run_settings(run).segmentation)
 
+    def earlier_weights(self, run: Run) -> str | None:
+        """The weights of an earlier run that a run starts from; None where there are none."""
+        if self.config.start_from is None:
+            return None
+        path = Path(self.config.start_from).expanduser() / run.folder / "weights.pt"
+        return str(path) if path.is_file() else None
+
     # evaluation
 
     def own_labels(self, run: Run) -> list[str]:
@@ -222,8 +230,8 @@ class Plan:
             return [self.paths.pseudo_labels(run.scribbles, run.pseudo_labels)]
         return [self.paths.scribble_labels(run.scribbles)] if "scribble" in reads else []
 
-    def held_out_stores(self, run: Run, protocol: str) -> dict[str, str]:
-        """The stores that tell which strokes a run has not seen, where it is measured on them.
+    def held_out_stores(self, scribbles: str, protocol: str) -> dict[str, str]:
+        """The stores that tell which strokes were held out, where a protocol measures on them.
 
         Returns:
             Option of the command → path.
@@ -231,7 +239,7 @@ class Plan:
         if self.config.evaluation[protocol].truth == "masks":
             return {}
         return {
-            "scribbles": self.paths.scribble_labels(run.scribbles),
+            "scribbles": self.paths.scribble_labels(scribbles),
             "full-scribbles": self.paths.scribble_labels("full"),
         }
 
@@ -258,8 +266,13 @@ class Plan:
         return list(dict.fromkeys(self.paths.run(run.folder) for run in runs))
 
     def table_metrics(self, table: str) -> list[str]:
-        """The scores of a table's runs, in the order of its rows."""
-        return self._metrics(table, self.config.runs(table))
+        """The scores of a table's runs and pixel classifiers, in the order of its rows."""
+        settings = self.config.tables[table]
+        return self._metrics(table, self.config.runs(table)) + [
+            self.paths.pixel_metrics(scribbles, recipe, settings.protocol)
+            for recipe in settings.pixel_classifiers
+            for scribbles in settings.scribbles
+        ]
 
     def table_quality(self, table: str) -> list[str]:
         """Of all pseudo-labels that the table's runs learn from or that it measures besides."""

@@ -65,6 +65,11 @@ class UserFiles:
         """The content of the weights that a run starts from."""
         return self._weights(self._config.run_settings(run).network.backbone_weights)
 
+    def earlier_weights(self, run: Run) -> str | None:
+        """The content of the earlier network that a run starts from."""
+        path = self._plan.earlier_weights(run)
+        return None if path is None else self._content([Path(path)])
+
     def classifier_backbone(self, classifier: str) -> str | None:
         """The content of the weights that a shared classifier starts from."""
         return self._weights(self._plan.classifiers[classifier].settings.backbone_weights)
@@ -121,6 +126,7 @@ def named_files(config: Config) -> Iterator[tuple[str, Path]]:
             yield f"datasets.{config.dataset}.archives", dataset.archives
         if config.scribbles["source"] == "annotations":
             yield "scribbles.path", config.stroke_settings.path
+        yield "start_from", config.start_from
         for name in sorted({n for table in config.tables.values() for n in table.networks}):
             yield f"networks.{name}.backbone_weights", config.networks[name].backbone_weights
         for recipe in sorted({r for table in config.tables.values() for r in table.recipes}):

@@ -22,7 +22,7 @@ from cdsp.networks.checkpoint import read_network
 from cdsp.networks.classifier import Classifier
 from cdsp.progress import progress
 from cdsp.pseudo_labels.settings import CamSettings
-from cdsp.scribbles.scribble_labels import check_image_classes
+from cdsp.scribbles.image_classes import check_image_classes
 from cdsp.settings import settings_dict
 from cdsp.training.augmentation import normalise
 from cdsp.versions import VERSIONS

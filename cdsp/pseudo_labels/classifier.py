@@ -21,7 +21,7 @@ from cdsp.networks.checkpoint import NetworkCheckpoint, write_network
 from cdsp.networks.classifier import Classifier
 from cdsp.networks.layers import freeze_batch_norm
 from cdsp.pseudo_labels.settings import ClassifierSettings
-from cdsp.scribbles.scribble_labels import check_image_classes
+from cdsp.scribbles.image_classes import check_image_classes
 from cdsp.settings import settings_dict
 from cdsp.training.augmentation import augment_image, augment_map, draw_augmentation, normalise
 from cdsp.training.contract import Losses, Objective, Sum

@@ -37,7 +37,7 @@ def pseudo_labels_classifier(
     from cdsp.dataset.voc_layout import read_dataset
     from cdsp.pseudo_labels.classifier import train_classifier
     from cdsp.pseudo_labels.settings import ClassifierSettings
-    from cdsp.scribbles.scribble_labels import read_image_classes
+    from cdsp.scribbles.image_classes import read_image_classes
     from cdsp.training import runtime
 
     parsed = parse_option(ClassifierSettings, settings)
@@ -67,7 +67,7 @@ def pseudo_labels_cams(
     from cdsp.dataset.voc_layout import read_dataset
     from cdsp.pseudo_labels.cams import export_cams
     from cdsp.pseudo_labels.settings import CamSettings
-    from cdsp.scribbles.scribble_labels import read_image_classes
+    from cdsp.scribbles.image_classes import read_image_classes
     from cdsp.training import runtime
 
     annotated = read_image_classes(image_classes)
@@ -96,7 +96,7 @@ def pseudo_labels_probabilities(
     from cdsp.dataset.voc_layout import read_dataset
     from cdsp.evaluation.settings import EvaluationSettings
     from cdsp.pseudo_labels.probabilities import export_probabilities
-    from cdsp.scribbles.scribble_labels import read_image_classes
+    from cdsp.scribbles.image_classes import read_image_classes
     from cdsp.training import runtime
 
     annotated = read_image_classes(image_classes)
@@ -122,12 +122,13 @@ def pseudo_labels_pixels(
     from cdsp.dataset.voc_layout import read_dataset
     from cdsp.pseudo_labels.pixel_classifier import export_pixel_probabilities
     from cdsp.pseudo_labels.settings import PixelSettings
-    from cdsp.scribbles.scribble_labels import read_image_classes
+    from cdsp.scribbles.image_classes import read_image_classes
 
+    annotated = read_image_classes(image_classes)
     export_pixel_probabilities(
-        read_dataset(dataset),
+        read_dataset(dataset).training_on(annotated),
         scribbles,
-        read_image_classes(image_classes),
+        annotated,
         parse_option(PixelSettings, settings),
         output,
     )

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import cv2
 import numpy as np
 
 from cdsp.dataset.voc_layout import Dataset
@@ -91,7 +92,7 @@ def label_from_evidence(
         scribbles: (H, W) uint8 scribble label.
         classes: (C,) uint8, the classes in question.
         scores: (C, H, W), 0..1; None for strokes alone.
-        settings: refinement, uncertain band, regions without a stroke, scribbles.
+        settings: refinement, uncertain band, regions without a stroke, reach, scribbles.
         image: (H, W, 3) uint8 RGB, for the superpixels.
 
     Returns:
@@ -124,9 +125,23 @@ def label_from_evidence(
         label = np.full(scribbles.shape, IGNORE)
     if settings.unstroked == "ignore":
         label = remove_unstroked(label, scribbles)
+    if settings.reach:
+        label[distance_to_strokes(scribbles) > settings.reach] = IGNORE
     if settings.write_scribbles:
         label = np.where(scribbles != IGNORE, scribbles, label)
     return label.astype(np.uint8)
+
+
+def distance_to_strokes(scribbles: np.ndarray) -> np.ndarray:
+    """Euclidean distance of each pixel to the nearest stroke, pixels; infinite where there is none.
+
+    Args:
+        scribbles: (H, W) uint8 scribble label.
+    """
+    unlabelled = (scribbles == IGNORE).astype(np.uint8)
+    if unlabelled.all():
+        return np.full(scribbles.shape, np.inf, np.float32)
+    return cv2.distanceTransform(unlabelled, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
 
 
 def _as_probabilities(scores: np.ndarray) -> np.ndarray:

@@ -8,21 +8,22 @@ for pseudo-labels, and a row to beat.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 from skimage.feature import multiscale_basic_features
 from sklearn.ensemble import RandomForestClassifier
 
-from cdsp.dataset.voc_layout import Dataset
+from cdsp.dataset.voc_layout import Dataset, at_working_size
 from cdsp.io.files import IGNORE
 from cdsp.io.store import LabelStore, write_store
 from cdsp.progress import progress
-from cdsp.pseudo_labels.classifier import check_image_classes
 from cdsp.pseudo_labels.random_walk import cut_superpixels, superpixel_means
 from cdsp.pseudo_labels.settings import PixelSettings
+from cdsp.scribbles.image_classes import check_image_classes
 from cdsp.settings import settings_dict
 from cdsp.versions import VERSIONS
 
@@ -57,47 +58,97 @@ def stroked_places(superpixels: np.ndarray, number: int, scribbles: np.ndarray) 
     """The class of the strokes in each superpixel: (N,) uint8, 255 where there are none.
 
     Where strokes of several classes meet, the one with the most pixels; the first of equal ones.
+
+    Args:
+        superpixels: (h, w) int32, 0..N-1, of the image or of a reduced copy.
+        number: N.
+        scribbles: (H, W) uint8 scribble label of the image.
     """
     label = np.full(number, IGNORE, np.uint8)
-    touched = scribbles != IGNORE
-    nodes, classes = superpixels[touched].astype(np.int64), scribbles[touched]
+    rows, columns = np.nonzero(scribbles != IGNORE)
+    classes = scribbles[rows, columns]
+    rows, columns = (
+        place * side // whole
+        for place, side, whole in zip(
+            (rows, columns), superpixels.shape, scribbles.shape, strict=True
+        )
+    )
     counts = np.zeros((number, int(classes.max(initial=0)) + 1), np.int64)
-    np.add.at(counts, (nodes, classes), 1)
+    np.add.at(counts, (superpixels[rows, columns], classes), 1)
     labelled = counts.any(axis=1)
     label[labelled] = counts[labelled].argmax(axis=1)
     return label
 
 
-def train_forest(
-    dataset: Dataset, scribbles: LabelStore, settings: PixelSettings
-) -> RandomForestClassifier:
-    """Teach a forest by the places that strokes touch.
+class PixelClassifier:
+    """A random forest that knows the classes by their colours and textures."""
 
-    Args:
-        dataset: the training images.
-        scribbles: their scribble labels.
-        settings: of the forest.
+    def __init__(self, dataset: Dataset, scribbles: LabelStore, settings: PixelSettings) -> None:
+        """Teach a forest by the places that strokes touch.
 
-    Raises:
-        ValueError: there is no stroke at all.
-    """
-    places, labels = [], []
-    for image_id in progress(dataset.splits["train"], "places under strokes"):
-        if (scribbles[image_id] == IGNORE).all():
-            continue
-        superpixels, responses, number = describe_places(dataset.image(image_id), settings)
-        label = stroked_places(superpixels, number, scribbles[image_id])
-        places.append(responses[label != IGNORE])
-        labels.append(label[label != IGNORE])
-    if not labels:
-        raise ValueError(f"{scribbles.path}: no image has a stroke; a pixel classifier needs some")
-    samples, targets = np.concatenate(places), np.concatenate(labels)
-    rng = np.random.default_rng(settings.seed)
-    chosen = np.sort(rng.permutation(len(samples))[:MOST_SAMPLES])
-    forest = RandomForestClassifier(
-        settings.trees, min_samples_leaf=2, class_weight="balanced", random_state=settings.seed
-    )
-    return forest.fit(samples[chosen], targets[chosen])
+        Args:
+            dataset: the training images.
+            scribbles: their scribble labels.
+            settings: of filters and forest.
+
+        Raises:
+            ValueError: there is no stroke at all.
+        """
+        self.settings = settings
+        places, labels = [], []
+        for image_id in progress(dataset.splits["train"], "places under strokes"):
+            if (scribbles[image_id] == IGNORE).all():
+                continue
+            reduced = self._reduced(dataset.image(image_id))
+            superpixels, responses, number = describe_places(reduced, settings)
+            label = stroked_places(superpixels, number, scribbles[image_id])
+            places.append(responses[label != IGNORE])
+            labels.append(label[label != IGNORE])
+        if not labels:
+            raise ValueError(
+                f"{scribbles.path}: no image has a stroke; a pixel classifier needs some"
+            )
+        samples, targets = np.concatenate(places), np.concatenate(labels)
+        rng = np.random.default_rng(settings.seed)
+        chosen = np.sort(rng.permutation(len(samples))[:MOST_SAMPLES])
+        forest = RandomForestClassifier(
+            settings.trees, min_samples_leaf=2, class_weight="balanced", random_state=settings.seed
+        )
+        self.forest = forest.fit(samples[chosen], targets[chosen])
+        self._column = {int(class_id): i for i, class_id in enumerate(self.forest.classes_)}
+
+    def probabilities(self, image: np.ndarray, classes: Sequence[int]) -> np.ndarray:
+        """The probabilities of some classes, which sum to 1 where the forest knows one of them.
+
+        Args:
+            image: (H, W, 3) uint8 RGB.
+            classes: C class indices; all are equally likely where the forest knows none.
+
+        Returns:
+            (C, H, W) uint8, 255 = 1.0.
+        """
+        reduced = self._reduced(image)
+        superpixels, responses, number = describe_places(reduced, self.settings)
+        found = np.asarray(self.forest.predict_proba(responses))
+        chosen = np.zeros((len(classes), number))
+        for row, class_id in enumerate(classes):
+            if class_id in self._column:
+                chosen[row] = found[:, self._column[class_id]]
+        total = chosen.sum(axis=0)
+        equal = np.full_like(chosen, 1 / len(chosen))
+        chosen = np.divide(chosen, total, out=equal, where=total > 0)
+        maps = np.rint(chosen * 255).astype(np.uint8)[:, superpixels]
+        if maps.shape[1:] == image.shape[:2]:
+            return maps
+        size = image.shape[1::-1]
+        return np.stack([cv2.resize(m, size, interpolation=cv2.INTER_LINEAR) for m in maps])
+
+    def _reduced(self, image: np.ndarray) -> np.ndarray:
+        long_side = self.settings.long_side
+        if not 0 < long_side < max(image.shape[:2]):
+            return image
+        height, width = at_working_size(image.shape[:2], long_side)
+        return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
 
 
 def export_pixel_probabilities(
@@ -126,23 +177,12 @@ def export_pixel_probabilities(
     check_image_classes(dataset, image_classes)
     store = LabelStore(scribbles, "scribbles")
     store.require({}, {"dataset": dataset.digest})
-    forest = train_forest(dataset, store, settings)
-    column = {int(class_id): index for index, class_id in enumerate(forest.classes_)}
+    classifier = PixelClassifier(dataset, store, settings)
 
     def maps() -> Iterator[tuple[str, np.ndarray, dict[str, Any]]]:
         for image_id in progress(dataset.splits["train"], "pixel classifier"):
             classes = [0, *image_classes[image_id]]
-            superpixels, responses, number = describe_places(dataset.image(image_id), settings)
-            found = np.asarray(forest.predict_proba(responses))
-            chosen = np.zeros((len(classes), number))
-            for row, class_id in enumerate(classes):
-                if class_id in column:
-                    chosen[row] = found[:, column[class_id]]
-            total = chosen.sum(axis=0)
-            chosen = np.divide(
-                chosen, total, out=np.full_like(chosen, 1 / len(chosen)), where=total > 0
-            )
-            probabilities = np.rint(chosen * 255).astype(np.uint8)[:, superpixels]
+            probabilities = classifier.probabilities(dataset.image(image_id), classes)
             yield image_id, probabilities, {"classes": classes}
 
     write_store(

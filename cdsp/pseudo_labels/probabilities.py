@@ -15,7 +15,7 @@ from cdsp.io.store import write_store
 from cdsp.networks.checkpoint import read_network
 from cdsp.networks.predictor import predict_probabilities
 from cdsp.progress import progress
-from cdsp.scribbles.scribble_labels import check_image_classes
+from cdsp.scribbles.image_classes import check_image_classes
 from cdsp.settings import settings_dict
 from cdsp.versions import VERSIONS
 

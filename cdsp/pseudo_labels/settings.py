@@ -114,6 +114,9 @@ class LabelSettings:
     unstroked: Literal["keep", "ignore"] = setting(
         "keep", "object regions that no stroke of their class touches: keep them, or 255"
     )
+    reach: float = setting(
+        0.0, "pixels from the nearest stroke beyond which the label is 255; 0 = no bound", minimum=0
+    )
     write_scribbles: bool = setting(False, "write the scribbles into the pseudo-labels")
 
 
@@ -155,8 +158,11 @@ class CorruptionSettings:
 class PixelSettings:
     """A random forest on filter responses, taught by the strokes of all images at once."""
 
+    long_side: int = setting(
+        640, "to which larger photographs are reduced for it; 0 = as they are", minimum=0
+    )
     smallest_scale: float = setting(
-        0.5, "σ of the finest filters, pixels; the others are twice the one before", minimum=0.1
+        1.0, "σ of the finest filters, pixels; the others are twice the one before", minimum=0.1
     )
     largest_scale: float = setting(16.0, "σ up to which there are filters, pixels", minimum=0.1)
     superpixel_spacing: float = setting(

@@ -92,6 +92,9 @@ class TableSettings:
     includes: tuple[str, ...] = setting(
         (), "tables of the same protocol whose rows stand below its own, seeds as they have them"
     )
+    pixel_classifiers: tuple[str, ...] = setting(
+        (), "recipes whose evidence is a pixel classifier that is a row of its own: one to beat"
+    )
     vary: dict[str, Any] = setting(
         {},
         "<loss term>.<option>, segmentation.<setting> or networks.<setting> → values: every "

@@ -17,12 +17,13 @@ import numpy as np
 
 from cdsp.dataset.voc_layout import Dataset
 from cdsp.io.files import IGNORE
-from cdsp.io.json_files import read_json, write_json
+from cdsp.io.json_files import write_json
 from cdsp.io.outputs import check_outputs
 from cdsp.io.store import write_store
 from cdsp.progress import progress
 from cdsp.scribbles.boxes import label_from_boxes
 from cdsp.scribbles.degrade import Degradation, degrade
+from cdsp.scribbles.image_classes import CLASSES_FORMAT, CLASSES_VERSION
 from cdsp.scribbles.rasterise import rasterise
 from cdsp.scribbles.simulate import simulate_strokes, stroke_width
 from cdsp.scribbles.stroke_files import read_header, read_strokes, write_strokes
@@ -30,8 +31,6 @@ from cdsp.scribbles.strokes import ImageStrokes
 from cdsp.scribbles.styles import STYLES, StyleName
 from cdsp.versions import VERSIONS
 
-CLASSES_FORMAT = "cdsp-image-classes"
-VERSION = 1
 FILES = ("strokes.jsonl", "labels.h5", "image_classes.json")
 
 logger = logging.getLogger(__name__)
@@ -160,7 +159,7 @@ def degrade_scribbles(
         logger.warning("%d of %d images have no object scribble, box or tag", without, len(classes))
     write_json(
         output / "image_classes.json",
-        {**parameters, "format": CLASSES_FORMAT, "version": VERSION, "images": classes},
+        {**parameters, "format": CLASSES_FORMAT, "version": CLASSES_VERSION, "images": classes},
     )
 
 
@@ -238,34 +237,3 @@ def _label(image: ImageStrokes, dataset: Dataset | None, *, boxes_hold_all: bool
     if not boxes_hold_all:
         boxed[boxed == 0] = IGNORE
     return np.where(label != IGNORE, label, boxed)
-
-
-def read_image_classes(path: Path) -> dict[str, list[int]]:
-    """Image id → object classes (1..K-1, ascending) that its annotations name.
-
-    Raises:
-        ValueError: missing, damaged or of another version.
-    """
-    return read_json(path, CLASSES_FORMAT, VERSION)["images"]
-
-
-def check_image_classes(dataset: Dataset, image_classes: dict[str, list[int]]) -> None:
-    """Check that image-level classes are those of a data set's training images.
-
-    Raises:
-        ValueError: a training image has no entry, or one that the data set has no class for.
-    """
-    again = "make the scribbles again from the same data set"
-    missing = [name for name in dataset.splits["train"] if name not in image_classes]
-    if missing:
-        raise ValueError(
-            f"{len(missing)} training images have no image-level classes, such as {missing[0]}; "
-            f"{again}"
-        )
-    num_classes = len(dataset.classes)
-    for name in dataset.splits["train"]:
-        if not all(0 < class_id < num_classes for class_id in image_classes[name]):
-            raise ValueError(
-                f"{name}: image-level classes {image_classes[name]}, expected some of 1 to "
-                f"{num_classes - 1}; {again}"
-            )

@@ -34,6 +34,10 @@ def segmentation(
         str | None, typer.Option(help="Of the network, for tables; <head>-<backbone> if left out.")
     ] = None,
     settings: SettingsOption = "{}",
+    start_from: Annotated[
+        Path | None,
+        typer.Option(help="weights.pt of an earlier run, from which the training starts."),
+    ] = None,
     seed: SeedOption = 0,
     device: DeviceOption = "auto",
     workers: WorkersOption = None,
@@ -77,4 +81,5 @@ def segmentation(
         seed=seed,
         device=found,
         num_workers=runtime.workers_of(workers, found),
+        start_from=start_from,
     )

@@ -9,15 +9,21 @@ from typing import Any
 import torch
 from torch import nn
 
+from cdsp.io.outputs import file_digest
 from cdsp.networks.backbones import weights_content
-from cdsp.networks.checkpoint import NetworkCheckpoint, segmentation_arguments, write_network
-from cdsp.networks.heads import build_network
+from cdsp.networks.checkpoint import (
+    NetworkCheckpoint,
+    read_network,
+    segmentation_arguments,
+    write_network,
+)
+from cdsp.networks.heads import SegmentationNetwork, build_network
 from cdsp.networks.layers import freeze_batch_norm
 from cdsp.networks.settings import NetworkSettings
 from cdsp.segmentation.data import TrainingCrops, TrainingData
 from cdsp.segmentation.objective import SegmentationObjective
 from cdsp.segmentation.settings import SegmentationSettings
-from cdsp.settings import settings_dict
+from cdsp.settings import parse_settings, settings_dict
 from cdsp.training.loop import Schedule, Trainer
 from cdsp.training.optimizer import build_optimizer, cosine_after_warmup
 from cdsp.training.runtime import precision_of
@@ -36,6 +42,7 @@ def train_segmentation(
     seed: int,
     device: torch.device,
     num_workers: int,
+    start_from: Path | None = None,
 ) -> Path:
     """Train a network in a folder of its own, or go on where a stopped training was.
 
@@ -48,6 +55,8 @@ def train_segmentation(
         seed: of weights, order and augmentation.
         device: to train on.
         num_workers: data-loading processes; 0 loads in this one. No part of the result.
+        start_from: the file of an earlier run's network, with whose weights the training starts (a
+            warm start); None for those of the backbone alone.
 
     Returns:
         The path of ``weights.pt``.
@@ -63,6 +72,7 @@ def train_segmentation(
         seed=seed,
         device=device,
         num_workers=num_workers,
+        start_from=start_from,
     )
     return trainer.run(output / "weights.pt")
 
@@ -76,12 +86,13 @@ def build_trainer(
     seed: int,
     device: torch.device,
     num_workers: int,
+    start_from: Path | None = None,
 ) -> Trainer:
     """Build everything; nothing is read but the headers of the data. See `train_segmentation`.
 
     Raises:
-        ValueError: data without labels or of other images, other weights of the backbone, or a
-            batch that is too small for batch norm.
+        ValueError: data without labels or of other images, other weights of the backbone, an
+            earlier network that is another, or a batch that is too small for batch norm.
     """
     data.check()
     dataset, method = data.dataset, data.method
@@ -89,7 +100,10 @@ def build_trainer(
     check_batch_norm(network_settings, settings, num_images)
     torch.manual_seed(seed)
     network = build_network(network_settings, len(dataset.classes))
-    network.backbone.load_weights(network_settings.backbone_weights)
+    if start_from is None:
+        network.backbone.load_weights(network_settings.backbone_weights)
+    else:
+        load_earlier(network, start_from, network_settings, dataset.classes)
     if hint := network.backbone.side_hint(settings.crop_size):
         logger.warning("crop_size: %s", hint)
     precision = precision_of(settings.precision, device)
@@ -135,6 +149,9 @@ def build_trainer(
         **weights_content(network_settings.backbone_weights),
     }
 
+    if start_from is not None:
+        identity["start_from"] = file_digest(start_from)
+
     def learning_rate(step: int, steps_per_epoch: int) -> float:
         warmup_steps = round(settings.warmup_epochs * steps_per_epoch)
         num_steps = settings.epochs * steps_per_epoch
@@ -173,6 +190,31 @@ def build_trainer(
         device=device,
         num_workers=num_workers,
     )
+
+
+def load_earlier(
+    network: SegmentationNetwork,
+    path: Path,
+    settings: NetworkSettings,
+    classes: tuple[str, ...],
+) -> None:
+    """Give a network the weights of an earlier run's.
+
+    Raises:
+        ValueError: the file holds another network, or one of other classes.
+    """
+    checkpoint = read_network(path, "segmentation")
+    checkpoint.require_classes(classes, path)
+    earlier = parse_settings(NetworkSettings, checkpoint.arguments["network"], f"{path}: network")
+    told = ("head", "head_options", "backbone", "output_stride")
+    for key in told:
+        if getattr(earlier, key) != getattr(settings, key):
+            raise ValueError(
+                f"{path}: its network has {key} {getattr(earlier, key)!r}, this one "
+                f"{getattr(settings, key)!r}; start from a network of the same kind, or from none"
+            )
+    network.load_state_dict(checkpoint.network.state_dict())
+    logger.info("starting from the weights of %s", path)
 
 
 def check_batch_norm(

@@ -1,4 +1,4 @@
-"""Commands beside the stages: settings, plan, predict, export, accept."""
+"""Commands beside the stages: settings, plan, preview, predict, export, accept."""
 
 from __future__ import annotations
 
@@ -55,6 +55,46 @@ def plan(
         jobs=jobs,
     )
     typer.echo(text)
+
+
+def preview(
+    folder: Annotated[Path, typer.Argument(help="Folder with JPEGImages/ and Scribbles/.")],
+    output: OutputFolder = Path("preview"),
+    classes: Annotated[
+        str, typer.Option(help="Names, with commas, background first; empty: as the files say.")
+    ] = "",
+    annotations: Annotated[
+        Path | None, typer.Option(help="File or folder of annotations; Scribbles/ if left out.")
+    ] = None,
+    settings: Annotated[
+        str,
+        typer.Option(
+            "--settings", help="As in `scribbles:`; see `cdsp settings scribbles.annotations`."
+        ),
+    ] = "{}",
+    size: Annotated[int, typer.Option(min=33, help="Longer side it works at, pixels.")] = 640,
+    hold_out: Annotated[
+        float, typer.Option(min=0, max=1, help="Share of the strokes kept to measure by; 0: none.")
+    ] = 0.25,
+    num_images: Annotated[int, typer.Option(min=1, help="Images on the page, at most.")] = 48,
+) -> None:
+    """Spread strokes into labels in seconds, without a network, and show them, the worst first."""
+    from cdsp.metrics import percent
+    from cdsp.scribbles.settings import AnnotationSettings
+    from cdsp.tools.preview import preview_folder
+
+    recipe, right = preview_folder(
+        folder.expanduser(),
+        tuple(name.strip() for name in classes.split(",") if name.strip()),
+        annotations,
+        output,
+        settings=parse_option(AnnotationSettings, settings),
+        long_side=size,
+        hold_out=hold_out,
+        num_images=num_images,
+    )
+    measured = "nothing was held out" if right is None else f"held-out strokes: {percent(right)}"
+    typer.echo(f"{output / 'index.html'}: labels by the recipe {recipe!r}; {measured}.")
 
 
 def predict(

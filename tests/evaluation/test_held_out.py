@@ -9,11 +9,14 @@ import pytest
 import torch
 
 from cdsp.evaluation.evaluate import evaluate
+from cdsp.evaluation.pixels import evaluate_pixels
 from cdsp.evaluation.settings import EvaluationSettings
 from cdsp.evaluation.truth import Agreement
 from cdsp.io.store import LabelStore, write_store
 from cdsp.networks.checkpoint import read_network, write_network
 from cdsp.networks.predictor import predict_probabilities
+from cdsp.pseudo_labels.pixel_classifier import PixelClassifier
+from cdsp.pseudo_labels.settings import PixelSettings
 from cdsp.reporting.tables import make_table
 from cdsp.scribbles.degrade import Degradation
 from cdsp.scribbles.scribble_labels import degrade_scribbles
@@ -200,3 +203,34 @@ def test_the_warning_reaches_the_log(tiny_data, weights, tmp_path, caplog):
         )
     assert "its own labels" in caplog.text
     assert 0 <= metrics["own_labels"]["mean_iou"] <= metrics["own_labels"]["constant_mean_iou"]
+
+
+def test_a_pixel_classifier_is_measured_like_a_network(tiny_data, held_out, tmp_path):
+    dataset = tiny_data.dataset
+    pixels = PixelSettings(largest_scale=2, trees=5)
+    masks = replace(STROKES, truth="masks")
+    metrics = evaluate_pixels(
+        dataset, held_out, pixels, masks, tmp_path / "masks", protocol="quick"
+    )
+    forest = PixelClassifier(dataset, LabelStore(held_out), pixels)
+    confusion = np.zeros((len(dataset.classes),) * 2, np.int64)
+    for image_id in dataset.splits["val"]:
+        maps = forest.probabilities(dataset.image(image_id), range(len(dataset.classes)))
+        for true, found in zip(dataset.mask(image_id).flat, maps.argmax(axis=0).flat, strict=True):
+            if true != 255:
+                confusion[true, found] += 1
+    assert np.load(tmp_path / "masks/confusion.npy").tolist() == confusion.tolist()
+    full = tiny_data.scribbles / "labels.h5"
+    on_strokes = evaluate_pixels(
+        dataset,
+        held_out,
+        pixels,
+        STROKES,
+        tmp_path / "strokes",
+        protocol="strokes",
+        full_scribbles=full,
+    )
+    assert 0 < on_strokes["held_out_accuracy"] < 1
+    (row,) = make_table([tmp_path / "masks" / "metrics.json"]).to_dict("records")
+    assert (row["method"], row["network"]) == ("pixel_classifier", "random_forest")
+    assert row["miou_mean"] == pytest.approx(100 * metrics["mean_iou"])

@@ -33,11 +33,8 @@ from cdsp.networks.tensor_files import read_tensors, save_tensors
 from cdsp.reporting.runs import NAMES, read_evaluation
 from cdsp.reporting.tables import read_table, write_table
 from cdsp.scribbles.degrade import Degradation
-from cdsp.scribbles.scribble_labels import (
-    degrade_scribbles,
-    read_image_classes,
-    simulate_scribbles,
-)
+from cdsp.scribbles.image_classes import read_image_classes
+from cdsp.scribbles.scribble_labels import degrade_scribbles, simulate_scribbles
 from cdsp.scribbles.stroke_files import read_strokes
 
 

@@ -26,7 +26,7 @@ from cdsp.pseudo_labels.classifier import (
 )
 from cdsp.pseudo_labels.from_evidence import make_pseudo_labels
 from cdsp.pseudo_labels.settings import CamSettings, ClassifierSettings, LabelSettings
-from cdsp.scribbles.scribble_labels import read_image_classes
+from cdsp.scribbles.image_classes import read_image_classes
 from cdsp.training import state
 from cdsp.training.augmentation import IMAGENET_MEAN, IMAGENET_STD, normalise
 from cdsp.training.loop import Trainer

@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import math
 from fractions import Fraction
 
 import numpy as np
@@ -438,3 +439,18 @@ def test_an_image_without_object_strokes_does_not_teach_that_it_is_empty(setting
     np.testing.assert_array_equal(
         label_from_evidence(scribbles, classes, hidden, written, image), scribbles
     )
+
+
+def test_labels_end_where_no_stroke_is_near():
+    rng = np.random.default_rng(0)
+    scribbles = np.full((20, 30), 255, np.uint8)
+    scribbles[3, 4], scribbles[16, 25] = 0, 2
+    scores = rng.random((2, 20, 30))
+    classes = np.array([0, 2], np.uint8)
+    everywhere = label_from_evidence(scribbles, classes, scores, LabelSettings())
+    near = label_from_evidence(scribbles, classes, scores, LabelSettings(reach=6.5))
+    for y, x in np.ndindex(20, 30):
+        distance = min(math.hypot(y - 3, x - 4), math.hypot(y - 16, x - 25))
+        assert near[y, x] == (everywhere[y, x] if distance <= 6.5 else 255)
+    nothing = np.full((20, 30), 255, np.uint8)
+    assert (label_from_evidence(nothing, classes, scores, LabelSettings(reach=6.5)) == 255).all()

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -11,7 +13,7 @@ from cdsp.pseudo_labels.pixel_classifier import (
     stroked_places,
 )
 from cdsp.pseudo_labels.settings import PixelSettings
-from cdsp.scribbles.scribble_labels import read_image_classes
+from cdsp.scribbles.image_classes import read_image_classes
 
 SMALL = PixelSettings(largest_scale=2, trees=5)
 SHAPE = (4, 6)
@@ -80,6 +82,28 @@ def test_the_seed_decides_the_bytes(exported):
     assert exported("one.h5").read_bytes() == exported("two.h5").read_bytes()
     other = PixelSettings(largest_scale=2, trees=5, seed=1)
     assert exported("three.h5", settings=other).read_bytes() != exported("one.h5").read_bytes()
+
+
+def test_strokes_on_a_reduced_photograph_keep_their_places():
+    scribbles = np.full((60, 40), 255, np.uint8)
+    scribbles[31, 8], scribbles[59, 39] = 4, 0
+    superpixels = np.arange(30 * 20, dtype=np.int32).reshape(30, 20)
+    found = stroked_places(superpixels, 600, scribbles)
+    assert found[15 * 20 + 4] == 4
+    assert found[599] == 0
+    assert (found != 255).sum() == 2
+
+
+def test_a_photograph_that_is_reduced_gets_maps_of_its_own_size(exported, tiny_data):
+    full, reduced = (
+        LabelStore(exported(f"{size}.h5", replace(SMALL, long_side=size))) for size in (0, 36)
+    )
+    right = total = 0
+    for image_id in full:
+        assert reduced[image_id].shape == full[image_id].shape
+        right += (reduced[image_id].argmax(0) == full[image_id].argmax(0)).sum()
+        total += full[image_id][0].size
+    assert right > 0.6 * total
 
 
 def test_without_any_stroke_it_says_so(tiny_data, image_classes, tmp_path):

@@ -10,7 +10,7 @@ from cdsp.networks.checkpoint import read_network
 from cdsp.networks.predictor import predict_probabilities
 from cdsp.pseudo_labels import probabilities as module
 from cdsp.pseudo_labels.probabilities import export_probabilities
-from cdsp.scribbles.scribble_labels import read_image_classes
+from cdsp.scribbles.image_classes import read_image_classes
 
 CPU = torch.device("cpu")
 PROTOCOL = EvaluationSettings(scales=(1.0,), long_side=0, window=0)

@@ -15,9 +15,10 @@ from cdsp.io.store import LabelStore
 from cdsp.pseudo_labels.from_evidence import calibrated_threshold
 from cdsp.scribbles.boxes import label_from_boxes
 from cdsp.scribbles.degrade import Degradation
+from cdsp.scribbles.image_classes import read_image_classes
 from cdsp.scribbles.import_annotations import import_strokes
 from cdsp.scribbles.rasterise import rasterise
-from cdsp.scribbles.scribble_labels import degrade_scribbles, read_image_classes, simulate_scribbles
+from cdsp.scribbles.scribble_labels import degrade_scribbles, simulate_scribbles
 from cdsp.scribbles.settings import AnnotationSettings
 from cdsp.scribbles.stroke_files import read_header, read_strokes, write_strokes
 from cdsp.scribbles.strokes import Box, ImageStrokes, Stroke, arc_length

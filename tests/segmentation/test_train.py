@@ -18,6 +18,7 @@ from tiny_network import TINY_NETWORK, WITHOUT_POOLING
 
 from cdsp.io.files import IGNORE
 from cdsp.io.json_files import read_object
+from cdsp.io.outputs import file_digest
 from cdsp.networks import checkpoint, tensor_files
 from cdsp.networks.backbones import build_backbone
 from cdsp.networks.checkpoint import read_network
@@ -52,6 +53,7 @@ def make_trainer(
     network: NetworkSettings = TINY_NETWORK,
     seed: int = 0,
     num_workers: int = 0,
+    start_from: Path | None = None,
 ) -> Trainer:
     return build_trainer(
         replace(data, method=method),
@@ -61,6 +63,7 @@ def make_trainer(
         seed=seed,
         device=runtime.prepare(1, "cpu"),
         num_workers=num_workers,
+        start_from=start_from,
     )
 
 
@@ -894,3 +897,42 @@ def test_data_without_any_label_are_refused(tiny_training, tiny_settings):
     # With something else to learn from, it is said and no more.
     both = parse_method({"scribble": 1, "pseudo_label": 1}, "method")
     make_trainer(tiny_training.open(both, **stores), both, tiny_settings)
+
+
+@pytest.fixture(scope="module")
+def earlier(tiny_training, tiny_settings, all_terms, tmp_path_factory):
+    """The weights of a run to start from."""
+    folder = tmp_path_factory.mktemp("earlier")
+    trainer = make_trainer(tiny_training.open(all_terms), all_terms, tiny_settings)
+    return trainer.run(folder / "weights.pt")
+
+
+def test_a_warm_start_begins_with_the_earlier_weights_and_says_so(
+    tiny_training, tiny_settings, all_terms, earlier, tmp_path
+):
+    trainer = make_trainer(
+        tiny_training.open(all_terms), all_terms, tiny_settings, start_from=earlier
+    )
+    before = read_network(earlier, "segmentation").network.state_dict()
+    for name, value in trainer.objective.network.state_dict().items():
+        assert torch.equal(value, before[name]), name
+    trainer.run(tmp_path / "weights.pt")
+    assert read_object(tmp_path / "settings.json")["start_from"] == file_digest(earlier)
+    again = make_trainer(
+        tiny_training.open(all_terms), all_terms, tiny_settings, start_from=earlier
+    )
+    again.run(tmp_path / "again" / "weights.pt")
+    written = [(tmp_path / where / "weights.pt").read_bytes() for where in ("", "again")]
+    assert written[0] == written[1]
+    assert written[0] != earlier.read_bytes()
+
+
+def test_a_network_of_another_kind_is_no_start(tiny_training, tiny_settings, all_terms, earlier):
+    with pytest.raises(ValueError, match=r"weights\.pt: its network has head_options .* this one"):
+        make_trainer(
+            tiny_training.open(all_terms),
+            all_terms,
+            tiny_settings,
+            network=replace(TINY_NETWORK, head_options={"decoder_channels": 12}),
+            start_from=earlier,
+        )

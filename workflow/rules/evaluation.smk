@@ -10,7 +10,7 @@ rule evaluation:
         weights=PATHS.run(RUN),
         labels=lambda wildcards: PLAN.own_labels(run_of(wildcards)),
         stores=lambda wildcards: list(
-            PLAN.held_out_stores(run_of(wildcards), wildcards.protocol).values()
+            PLAN.held_out_stores(wildcards.scribbles, wildcards.protocol).values()
         ),
     output:
         metrics=PATHS.metrics(RUN, "{protocol}"),
@@ -29,9 +29,46 @@ rule evaluation:
         folder=subpath(output.metrics, parent=True),
         labels=lambda wildcards, input: optional("labels", input.labels),
         stores=lambda wildcards: as_options(
-            PLAN.held_out_stores(run_of(wildcards), wildcards.protocol)
+            PLAN.held_out_stores(wildcards.scribbles, wildcards.protocol)
         ),
         settings=lambda wildcards: settings_json(CONFIG.evaluation[wildcards.protocol]),
     shell:
         "cdsp evaluation {input.weights} --dataset {input.dataset} --protocol {wildcards.protocol}"
         " {params.labels} {params.stores} --settings {params.settings:q} --output {params.folder} > {log} 2>&1"
+
+
+rule evaluation_pixels:
+    """The pixel classifier of a recipe, as a row that a network has to beat."""
+    input:
+        dataset=PATHS.dataset,
+        scribbles=PATHS.scribble_labels("{scribbles}"),
+        stores=lambda wildcards: list(
+            PLAN.held_out_stores(wildcards.scribbles, wildcards.protocol).values()
+        ),
+    output:
+        PATHS.pixel_metrics("{scribbles}", "{recipe}", "{protocol}"),
+    log:
+        PATHS.log("evaluation/pixel_classifier/{recipe}/{scribbles}/{protocol}"),
+    benchmark:
+        PATHS.benchmark("evaluation/pixel_classifier/{recipe}/{scribbles}/{protocol}")
+    wildcard_constraints:
+        recipe=one_of(PLAN.recipes_by("pixels")),
+    conda:
+        "../../envs/cdsp.yaml"
+    threads: real_cores(1)
+    params:
+        version=version("evaluation"),
+        folder=subpath(output[0], parent=True),
+        stores=lambda wildcards, input: as_options(
+            {
+                "scribbles": input.scribbles,
+                **PLAN.held_out_stores(wildcards.scribbles, wildcards.protocol),
+            }
+        ),
+        pixels=lambda wildcards: settings_json(
+            CONFIG.pseudo_labels[wildcards.recipe].pixels
+        ),
+        settings=lambda wildcards: settings_json(CONFIG.evaluation[wildcards.protocol]),
+    shell:
+        "cdsp evaluation --pixels {params.pixels:q} --dataset {input.dataset} {params.stores}"
+        " --protocol {wildcards.protocol} --settings {params.settings:q} --output {params.folder} > {log} 2>&1"

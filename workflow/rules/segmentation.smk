@@ -33,8 +33,12 @@ rule segmentation:
         terms=lambda wildcards: PLAN.run_terms(run_of(wildcards)),
         network=lambda wildcards: PLAN.run_network(run_of(wildcards)),
         settings=lambda wildcards: PLAN.run_training(run_of(wildcards)),
+        start=lambda wildcards: optional(
+            "start-from", PLAN.earlier_weights(run_of(wildcards))
+        ),
+        earlier=lambda wildcards: USER_FILES.earlier_weights(run_of(wildcards)),
         backbone=lambda wildcards: USER_FILES.run_backbone(run_of(wildcards)),
     shell:
         "cdsp segmentation --dataset {input.dataset} {params.stores} --method {wildcards.method}"
-        " --terms {params.terms:q} --network {params.network:q} --network-name {wildcards.network} --settings {params.settings:q} --seed {wildcards.seed}"
+        " --terms {params.terms:q} --network {params.network:q} --network-name {wildcards.network} --settings {params.settings:q} --seed {wildcards.seed} {params.start}"
         " --output {params.folder} > {log} 2>&1"

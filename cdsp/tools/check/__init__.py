@@ -107,6 +107,24 @@ def check_folder(
     return list(findings.problems)
 
 
+def find_classes(
+    root: Path, annotations: Path | None, settings: AnnotationSettings
+) -> tuple[str, ...]:
+    """The names of the classes that a folder tells of, in the order of the masks' numbers.
+
+    Args:
+        root: the folder.
+        annotations: file or folder of annotations.
+        settings: of reading them.
+    """
+    content = inspect_folder(root, (), void_regions=True)
+    dataset = _dataset(root, content, ())
+    dataset = replace(dataset, classes=_class_names(dataset, annotations, content, settings))
+    if annotations is None or not content.good_masks:
+        return dataset.classes
+    return _in_order_of_masks(dataset, annotations, settings, content.good_masks)
+
+
 def _dataset(root: Path, content: FolderContent, classes: tuple[str, ...]) -> Dataset:
     """What can be used of a folder, as a data set that is not written."""
     readable = {
@@ -199,7 +217,8 @@ def _hint(
     if summary.one_class:
         findings.hints.append(
             f"{counted(len(summary.one_class), 'image')} with strokes of one class alone: every "
-            "class that a photograph shows needs a stroke in it, since what is left out is denied: "
+            "class that a photograph shows needs a stroke in it, since what is left out is denied "
+            "(docs/annotation.md): "
             f"{first_few(summary.one_class)}"
         )
     if summary.empty:
@@ -211,6 +230,12 @@ def _hint(
     if unseen:
         findings.hints.append(
             f"nothing names {', '.join(unseen)}: what nobody marks cannot be learnt"
+        )
+    named = [(name, i) for i, name in enumerate(dataset.classes) if name not in unseen]
+    absent = [name for name, i in named if not content.census.pixels[i]]
+    if content.census.number and absent:
+        findings.hints.append(
+            f"no mask shows {', '.join(absent)}: how well that is learnt cannot be measured on them"
         )
     if len(dataset.classes) > 2 and content.census.number and not summary.order.counts.any():
         findings.hints.append(
