@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from cdsp.reporting.runs import TRAIN_AGAIN, read_training
+from cdsp.training.record import TRAIN_AGAIN, read_training
 
 
 def write_events(results: Path, output: Path, *, every: float = 0) -> int:
