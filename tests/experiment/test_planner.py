@@ -248,3 +248,37 @@ def test_what_a_system_leaves_in_a_folder_is_not_its_content(in_folder):
     assert contents()[1] != before[1]
     (in_folder / "mine/SegmentationClassAug/a.png").write_bytes(b"another")
     assert contents()[0] != before[0]
+
+
+def test_a_table_on_held_out_strokes_depends_on_them_and_has_a_classifier_to_beat():
+    held_out = {"truth": "held_out_strokes", "scales": [1], "long_side": 0, "window": 0}
+    made = minimal()
+    made["evaluation"] = {**made["evaluation"], "strokes": held_out}
+    made["pseudo_labels"] = {**made["pseudo_labels"], "forest": {"evidence": "pixels"}}
+    made["tables"]["main"] |= {
+        "methods": ["labels"],
+        "scribbles": ["hold_out-0.25"],
+        "protocol": "strokes",
+        "pixel_classifiers": ["forest"],
+    }
+    planned = Plan(parse_config(made))
+    stores = planned.held_out_stores("hold_out-0.25", "strokes")
+    assert stores == {
+        "scribbles": planned.paths.scribble_labels("hold_out-0.25"),
+        "full-scribbles": planned.paths.scribble_labels("full"),
+    }
+    *runs, forest = planned.table_metrics("main")
+    assert len(runs) == len(planned.config.runs("main"))
+    assert forest == planned.paths.pixel_metrics("hold_out-0.25", "forest", "strokes")
+    (run, *_) = planned.config.runs("main")
+    assert planned.own_labels(run) == [
+        planned.paths.pseudo_labels("hold_out-0.25", run.pseudo_labels)
+    ]
+    for change, message in (
+        ({"scribbles": ["full"]}, "nothing is held out of 'full'"),
+        ({"methods": ["full_supervision"]}, "'full_supervision' is not trained on strokes"),
+        ({"pixel_classifiers": [next(iter(minimal()["pseudo_labels"]))]}, "evidence: pixels"),
+    ):
+        wrong = {**made, "tables": {"main": {**made["tables"]["main"], **change}}}
+        with pytest.raises(ValueError, match=message):
+            parse_config(wrong)
