@@ -62,6 +62,18 @@ RECIPES = {
 """The recipes of the preview, by the names that they have in a configuration."""
 
 
+COLOURS = (
+    (255, 0, 200),
+    (0, 220, 255),
+    (255, 140, 0),
+    (255, 255, 0),
+    (130, 80, 255),
+    (255, 60, 60),
+    (0, 255, 160),
+)
+"""Of the first classes: far from each other, and from leaves and soil; VOC's for the others."""
+
+
 @dataclass(frozen=True)
 class PreviewedRecipe:
     """A recipe on a folder.
@@ -127,6 +139,7 @@ def preview_folder(
             "preview",
             classes,
             work / "dataset.json",
+            dict(zip(classes[1:], COLOURS, strict=False)),
             void_regions=True,
             working_size=long_side,
         )
