@@ -383,7 +383,7 @@ def test_a_table_is_made_from_nothing(project):
     labels = pd.read_csv(project / "results/table1_labels.csv")
     assert labels["pseudo_labels"].tolist() == ["walk", "second_round", "cam"]
     assert set(labels["scribbles"]) == {"full"}
-    assert labels["held_out_accuracy"].isna().all()  # nothing is held out of the full scribbles
+    assert labels["held_out"].isna().all()  # nothing is held out of the full scribbles
     for column in ("miou", "precision", "coverage"):
         assert labels[column].between(0, 100).all()
     assert re.search(r"^\| full .* walk ", markdown, flags=re.MULTILINE)
