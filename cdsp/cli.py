@@ -35,6 +35,7 @@ GROUPS = ("dataset", "scribbles", "pseudo_labels", "reporting")
 """The stages that have several commands, such as `cdsp dataset shapes`."""
 
 TOOLS = {
+    "start": "Write a configuration for photographs and strokes of your own, planned from them.",
     "settings": "List the settings of a stage: name, default (the paper's), meaning and range.",
     "plan": "Say how many runs tables need, how many are made, and how long the others take.",
     "preview": "Spread strokes into labels in seconds, without a network, and show them.",

@@ -6,11 +6,14 @@ import functools
 import inspect
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
 from cdsp.maps import STORED
+
+if TYPE_CHECKING:
+    from cdsp.evaluation.settings import EvaluationSettings
 
 Settings = TypeVar("Settings")
 
@@ -23,6 +26,14 @@ SettingsOption = Annotated[
         "--settings",
         help="Settings as YAML or JSON: a file, or the text itself, such as 'epochs: 5'. "
         "`cdsp settings` lists all of them.",
+    ),
+]
+ProtocolOption = Annotated[
+    str,
+    typer.Option(
+        "--settings",
+        help="Protocol, as YAML or JSON: a file, or the text itself; see `cdsp settings "
+        "evaluation`. Left out: the network's own, by which its table measures it.",
     ),
 ]
 DeviceOption = Annotated[
@@ -71,6 +82,13 @@ def with_map_stores(command: Callable[..., None]) -> Callable[..., None]:
             )
     with_options.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     return with_options
+
+
+def parse_protocol(text: str) -> EvaluationSettings | None:
+    """The protocol that follows ``--settings``; None, the network's own, where nothing does."""
+    from cdsp.evaluation.settings import EvaluationSettings
+
+    return parse_option(EvaluationSettings, text) if text else None
 
 
 def parse_option(kind: type[Settings], text: str) -> Settings:

@@ -75,7 +75,7 @@ def test_settings_lists_every_stage_and_every_setting():
         assert any(head.split(".")[0] == stage for head in heads)
     for line in (
         "  learning_rate: 0.001  after the warm-up; falls as a cosine to 0 [at least 0]",
-        "  long_side: 512  longer side at scale 1, pixels; 0 = the working size [at least 0]",
+        "  long_side: 512  longer side at scale 1, pixels; 0 = the network's working size",
         "  classes: required  names of all classes; the first is the background",
     ):
         assert line in result.output

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import logging
 import os
+import statistics
 from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from cdsp.io.content import check_unchanged
@@ -24,6 +24,11 @@ from cdsp.io.files import (
     read_text,
 )
 from cdsp.io.json_files import read_json
+from cdsp.working_size import (
+    at_working_size,
+    mask_at_working_size,
+    photograph_at_working_size,
+)
 
 FORMAT = "cdsp-dataset"
 VERSION = 3
@@ -67,6 +72,12 @@ class Dataset:
     def palette(self) -> np.ndarray:
         """(256, 3) uint8: the colour of each class index."""
         return class_palette(self.classes, self.colours)
+
+    @property
+    def usual_size(self) -> int:
+        """Longer side that a photograph has here, pixels: the working size, or else the median."""
+        sizes = [max(self.size(image_id)) for image_id in self.splits["train"]]
+        return self.working_size or int(statistics.median(sizes))
 
     def require_train_masks(self, purpose: str) -> None:
         """Check that the training images have masks.
@@ -117,8 +128,7 @@ class Dataset:
             ValueError: it is unreadable, or was changed since the data set was described.
         """
         photograph = read_image(self._unchanged(self.images[image_id][0]))
-        smaller = self.size(image_id) < self.images[image_id][1:]
-        return self._resized(photograph, cv2.INTER_AREA if smaller else cv2.INTER_LINEAR)
+        return photograph_at_working_size(photograph, self.working_size)
 
     def mask(self, image_id: str) -> np.ndarray:
         """A true mask at the working size, (H, W) uint8.
@@ -126,9 +136,8 @@ class Dataset:
         Raises:
             ValueError: it is unreadable, or was changed since the data set was described.
         """
-        return self._resized(
-            read_label(self._unchanged(self._mask_file(image_id))), cv2.INTER_NEAREST_EXACT
-        )
+        mask = read_label(self._unchanged(self._mask_file(image_id)))
+        return mask_at_working_size(mask, self.working_size)
 
     def mask_path(self, image_id: str) -> Path:
         """The file of a mask."""
@@ -147,19 +156,6 @@ class Dataset:
     def size(self, image_id: str) -> tuple[int, int]:
         """(height, width) of an image at the working size."""
         return at_working_size(self.images[image_id][1:], self.working_size)
-
-    def _resized(self, pixels: np.ndarray, interpolation: int) -> np.ndarray:
-        height, width = at_working_size(pixels.shape[:2], self.working_size)
-        if pixels.shape[:2] == (height, width):
-            return pixels
-        return cv2.resize(pixels, (width, height), interpolation=interpolation)
-
-
-def at_working_size(size: tuple[int, ...], working_size: int) -> tuple[int, int]:
-    """(height, width) after the longer side has become ``working_size``; 0 = as it is."""
-    factor = working_size / max(size) if working_size else 1.0
-    height, width = (max(1, round(side * factor)) for side in size)
-    return height, width
 
 
 def default_mask(image_id: str) -> str:

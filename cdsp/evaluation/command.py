@@ -7,7 +7,14 @@ from typing import Annotated
 
 import typer
 
-from cdsp.options import DatasetOption, DeviceOption, OutputFolder, SettingsOption, parse_option
+from cdsp.options import (
+    DatasetOption,
+    DeviceOption,
+    OutputFolder,
+    ProtocolOption,
+    parse_option,
+    parse_protocol,
+)
 
 
 def evaluation(
@@ -35,16 +42,15 @@ def evaluation(
     full_scribbles: Annotated[
         Path | None, typer.Option(help="All scribbles: what is more in them is held out.")
     ] = None,
-    settings: SettingsOption = "{}",
+    settings: ProtocolOption = "",
     device: DeviceOption = "auto",
 ) -> None:
     """Evaluate a network on validation masks (IoU) or held-out strokes (share that is right)."""
     from cdsp.dataset.voc_layout import read_dataset
-    from cdsp.evaluation.settings import EvaluationSettings
 
-    parsed = parse_option(EvaluationSettings, settings)
     if pixels is not None:
         from cdsp.evaluation.pixels import evaluate_pixels
+        from cdsp.evaluation.settings import EvaluationSettings
         from cdsp.pseudo_labels.settings import PixelSettings
 
         if weights is not None or scribbles is None:
@@ -53,7 +59,7 @@ def evaluation(
             read_dataset(dataset),
             scribbles,
             parse_option(PixelSettings, pixels),
-            parsed,
+            parse_option(EvaluationSettings, settings or "{}"),
             output,
             protocol=protocol,
             full_scribbles=full_scribbles,
@@ -67,7 +73,7 @@ def evaluation(
     evaluate(
         weights,
         read_dataset(dataset),
-        parsed,
+        parse_protocol(settings),
         output,
         protocol=protocol,
         device=runtime.prepare(1, device),

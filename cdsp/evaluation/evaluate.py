@@ -36,7 +36,7 @@ logger = logging.getLogger(__name__)
 def evaluate(
     weights: Path,
     dataset: Dataset,
-    settings: EvaluationSettings,
+    settings: EvaluationSettings | None,
     output: Path,
     *,
     protocol: str,
@@ -51,7 +51,7 @@ def evaluate(
     Args:
         weights: the network's file.
         dataset: the images, with masks of its validation images where they are the truth.
-        settings: the protocol.
+        settings: the protocol; None for the network's own.
         output: folder for ``confusion.npy`` and, last, ``metrics.json``.
         protocol: the protocol's name.
         device: where to compute.
@@ -72,27 +72,28 @@ def evaluate(
     check_outputs([output / "metrics.json"], inputs=read)
     checkpoint = read_network(weights, "segmentation")
     checkpoint.require_classes(dataset.classes, weights)
+    used = settings or checkpoint.protocol
     trained_on = str(checkpoint.name.get("scribbles"))
-    truth = find_truth(dataset, settings, trained_on, scribbles, full_scribbles)
+    truth = find_truth(dataset, used, trained_on, scribbles, full_scribbles)
     pictures = [] if predictions is None else [predictions / f"{name}.png" for name in truth.ids]
-    masks = [dataset.mask_path(name) for name in truth.ids if settings.truth == "masks"]
+    masks = [dataset.mask_path(name) for name in truth.ids if used.truth == "masks"]
     check_outputs(pictures, inputs=[*read, *masks])
     network = checkpoint.network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def predict_label(image: np.ndarray) -> np.ndarray:
         probability = predict_probabilities(
-            network, image, settings, device, working_size=checkpoint.working_size
+            network, image, used, device, working_size=checkpoint.working_size
         )
         return probability.argmax(dim=0).to(torch.uint8).cpu().numpy()
 
-    averaged = class_indices(settings.classes, dataset.classes)
+    averaged = class_indices(used.classes, dataset.classes)
     classes = averaged or range(len(dataset.classes))
     probe = LinearProbe(network, len(truth.ids), classes, device)
 
     def predict_image(image_id: str) -> np.ndarray:
         image, label = truth.dataset.image(image_id), truth.label(image_id)
         prediction = predict_label(image)
-        probe.add(image, label, settings.long_side or checkpoint.working_size or max(label.shape))
+        probe.add(image, label, used.long_side or checkpoint.working_size or max(label.shape))
         if predictions is not None:
             write_label(predictions / f"{image_id}.png", prediction, dataset.palette)
         return prediction
@@ -109,7 +110,7 @@ def evaluate(
         output,
         counts,
         truth,
-        settings,
+        used,
         protocol=protocol,
         name=checkpoint.name,
         weights=str(weights),
@@ -124,7 +125,7 @@ def predict(
     images: Sequence[Path],
     weights: Path,
     output: Path,
-    settings: EvaluationSettings,
+    settings: EvaluationSettings | None,
     device: torch.device,
 ) -> None:
     """Segment photographs: a palette PNG of class indices and a picture to look at for each.
@@ -134,7 +135,7 @@ def predict(
         weights: the network's file.
         output: folder for ``<name>.png`` and ``<name>_overlay.jpg``, and ``classes.txt``, which
             names the indices.
-        settings: the protocol.
+        settings: the protocol; None for the network's own.
         device: where to compute.
 
     Raises:
@@ -151,6 +152,7 @@ def predict(
     files = [output / f"{name}{ending}" for name in stems for ending in (".png", "_overlay.jpg")]
     check_outputs([output / "classes.txt", *files], inputs=[*images, weights])
     checkpoint = read_network(weights, "segmentation")
+    settings = settings or checkpoint.protocol
     lines = "".join(f"{index} {name}\n" for index, name in enumerate(checkpoint.classes))
     network = checkpoint.network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     palette = class_palette(checkpoint.classes, checkpoint.colours)

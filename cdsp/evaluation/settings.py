@@ -18,7 +18,9 @@ class EvaluationSettings:
     scales: tuple[float, ...] = setting(
         (0.5, 0.75, 1.0, 1.25, 1.5, 1.75, 2.0), "image scales, averaged", minimum=0.05, maximum=8
     )
-    long_side: int = setting(512, "longer side at scale 1, pixels; 0 = the working size", minimum=0)
+    long_side: int = setting(
+        512, "longer side at scale 1, pixels; 0 = the network's working size", minimum=0
+    )
     window: int = setting(465, "side of the sliding window, pixels; 0 = whole image", minimum=0)
     stride: int = setting(310, "of the window, pixels", minimum=1)
     flip: bool = setting(False, "average with the mirrored image")
@@ -45,3 +47,7 @@ class EvaluationSettings:
                 f"stride {self.stride} leaves gaps between windows of {self.window} pixels; "
                 "expected at most the window"
             )
+
+
+WHOLE_IMAGE = EvaluationSettings(scales=(1.0,), long_side=0, window=0)
+"""The protocol of a network for which none was chosen: whole images, at the working size."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -243,6 +244,18 @@ class Plan:
             "full-scribbles": self.paths.scribble_labels("full"),
         }
 
+    @cached_property
+    def _run_protocols(self) -> dict[Run, str]:
+        protocols: dict[Run, str] = {}
+        for table in self.config.tables:
+            for run in self.needed_runs(table):
+                protocols.setdefault(run, self.protocol(table))
+        return protocols
+
+    def run_protocol(self, run: Run) -> str:
+        """The protocol of the first table that needs a run, as JSON; of none: no text."""
+        return self._run_protocols.get(run, "")
+
     # tables
 
     def needed_runs(self, table: str) -> list[Run]:
@@ -349,7 +362,7 @@ class Plan:
     def table_caption(self, table: str) -> str:
         """What was run for a table, for the report."""
         settings, training = self.config.tables[table], settings_dict(self.config.segmentation)
-        keys = ("epochs", "batch_size", "crop_size", "optimizer", "learning_rate")
+        keys = ("epochs", "min_steps", "batch_size", "crop_size", "optimizer", "learning_rate")
         parts = {
             "data set": self.config.dataset,
             "methods": ", ".join(settings.methods),

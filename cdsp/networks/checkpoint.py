@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from cdsp.evaluation.settings import WHOLE_IMAGE, EvaluationSettings
 from cdsp.io.files import class_palette
 from cdsp.networks.classifier import Classifier
 from cdsp.networks.heads import build_network
@@ -24,7 +25,7 @@ from cdsp.settings import parse_settings, settings_dict
 from cdsp.training.record import TRAIN_AGAIN, read_training
 
 FORMAT = "cdsp-network"
-VERSION = 4
+VERSION = 5
 
 
 @dataclass(frozen=True)
@@ -39,8 +40,10 @@ class NetworkCheckpoint:
         name: what the network is: its method, data set, seed and whatever else tells it apart.
         settings: the settings that trained it, JSON-able like the arguments and the name.
         network: the network itself, on the CPU, in evaluation mode.
-        working_size: longer side of the photographs that it was trained on, pixels; 0 = as they
-            were. Predictions are made at it.
+        working_size: longer side of the photographs that it was trained on, pixels; any photograph
+            is brought to it before it is predicted; 0 = as it is.
+        protocol: of the evaluation that measures it; it predicts by this one where nobody asks for
+            another.
     """
 
     kind: str
@@ -51,6 +54,7 @@ class NetworkCheckpoint:
     settings: dict[str, Any]
     network: nn.Module
     working_size: int = 0
+    protocol: EvaluationSettings = WHOLE_IMAGE
 
     def require_classes(self, classes: tuple[str, ...], path: Path) -> None:
         """Check that the network, read from ``path``, knows a data set's classes.
@@ -80,6 +84,7 @@ def write_network(path: Path, checkpoint: NetworkCheckpoint) -> None:
         "name": checkpoint.name,
         "settings": checkpoint.settings,
         "working_size": checkpoint.working_size,
+        "protocol": settings_dict(checkpoint.protocol),
     }
     value = {
         "format": FORMAT,
@@ -159,4 +164,6 @@ def _build(path: Path, kind: str, value: dict[str, Any]) -> NetworkCheckpoint:
         name=dict(value["name"]),
         settings=dict(value["settings"]),
         network=network,
+        working_size=int(value["working_size"]),
+        protocol=parse_settings(EvaluationSettings, value["protocol"], f"{path}: protocol"),
     )

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from cdsp.evaluation.settings import EvaluationSettings
 from cdsp.networks.heads import SegmentationNetwork
 from cdsp.training.augmentation import normalise
+from cdsp.working_size import photograph_at_working_size
 
 WINDOWS_PER_BATCH = 4
 
@@ -38,14 +39,16 @@ def predict_probabilities(
         image: (H, W, 3) uint8 RGB.
         settings: the protocol.
         device: where to compute.
-        working_size: longer side of the image at scale 1, where the protocol names none, pixels;
-            0 = as it is.
+        working_size: longer side to which the image is brought before anything else, as for
+            training, where the protocol names no ``long_side``, pixels; 0 = as it is.
 
     Returns:
         (K, H, W) float32 on ``device``, sums to 1 over K.
     """
     height, width = image.shape[:2]
-    long_side = settings.long_side or working_size or max(height, width)
+    if not settings.long_side:
+        image = photograph_at_working_size(image, working_size)
+    long_side = settings.long_side or max(image.shape[:2])
     total: Tensor | None = None
     for scale in settings.scales:
         factor = long_side * scale / max(height, width)

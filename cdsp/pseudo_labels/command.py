@@ -12,9 +12,11 @@ from cdsp.options import (
     DeviceOption,
     ImageClassesOption,
     OutputFile,
+    ProtocolOption,
     SettingsOption,
     WorkersOption,
     parse_option,
+    parse_protocol,
 )
 
 app = typer.Typer()
@@ -87,14 +89,11 @@ def pseudo_labels_probabilities(
     dataset: DatasetOption,
     image_classes: ImageClassesOption,
     output: OutputFile,
-    settings: Annotated[
-        str, typer.Option("--settings", help="Protocol; see `cdsp settings evaluation`.")
-    ] = "{scales: [1], long_side: 0, window: 0}",
+    settings: ProtocolOption = "",
     device: DeviceOption = "auto",
 ) -> None:
     """Predict the training images by a trained network, as evidence for the next labels."""
     from cdsp.dataset.voc_layout import read_dataset
-    from cdsp.evaluation.settings import EvaluationSettings
     from cdsp.pseudo_labels.probabilities import export_probabilities
     from cdsp.scribbles.image_classes import read_image_classes
     from cdsp.training import runtime
@@ -104,7 +103,7 @@ def pseudo_labels_probabilities(
         weights,
         read_dataset(dataset).training_on(annotated),
         annotated,
-        parse_option(EvaluationSettings, settings),
+        parse_protocol(settings),
         output,
         device=runtime.prepare(1, device),
     )

@@ -24,7 +24,7 @@ def export_probabilities(
     weights: Path,
     dataset: Dataset,
     image_classes: dict[str, list[int]],
-    settings: EvaluationSettings,
+    settings: EvaluationSettings | None,
     output: Path,
     *,
     device: torch.device,
@@ -38,7 +38,7 @@ def export_probabilities(
         weights: the segmentation network's file.
         dataset: the training images.
         image_classes: image id → object classes in it; only these are asked for.
-        settings: the protocol of the predictions.
+        settings: the protocol of the predictions; None for the network's own.
         output: the store to write.
         device: where to compute.
 
@@ -48,12 +48,13 @@ def export_probabilities(
     check_image_classes(dataset, image_classes)
     checkpoint = read_network(weights, "segmentation")
     checkpoint.require_classes(dataset.classes, weights)
+    protocol = settings or checkpoint.protocol
     network = checkpoint.network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def maps() -> Iterator[tuple[str, np.ndarray, dict[str, Any]]]:
         for image_id in progress(dataset.splits["train"], "predicting training images"):
             classes = [0, *image_classes[image_id]]
-            found = predict_probabilities(network, dataset.image(image_id), settings, device)
+            found = predict_probabilities(network, dataset.image(image_id), protocol, device)
             chosen = found[classes]
             chosen = chosen / chosen.sum(dim=0).clamp(min=torch.finfo(chosen.dtype).tiny)
             probabilities = chosen.mul(255).round().to(torch.uint8).cpu().numpy()
@@ -64,7 +65,7 @@ def export_probabilities(
         maps(),
         kind="probabilities",
         parameters={
-            **settings_dict(settings),
+            **settings_dict(protocol),
             "network": checkpoint.name,
             "training": checkpoint.settings,
             "version": VERSIONS["pseudo_labels probabilities"],

@@ -14,6 +14,7 @@ from cdsp.options import (
     SeedOption,
     SettingsOption,
     WorkersOption,
+    parse_protocol,
     with_map_stores,
 )
 
@@ -38,12 +39,20 @@ def segmentation(
         Path | None,
         typer.Option(help="weights.pt of an earlier run, from which the training starts."),
     ] = None,
+    protocol: Annotated[
+        str,
+        typer.Option(
+            help="Protocol by which the network is to predict, as YAML; left out: whole images at "
+            "the working size. No part of the training."
+        ),
+    ] = "",
     seed: SeedOption = 0,
     device: DeviceOption = "auto",
     workers: WorkersOption = None,
 ) -> None:
     """Train a segmentation network; started again after a stop, it goes on where it was."""
     from cdsp.dataset.voc_layout import read_dataset
+    from cdsp.evaluation.settings import WHOLE_IMAGE
     from cdsp.networks.older import split_network
     from cdsp.networks.settings import NetworkSettings
     from cdsp.segmentation.data import open_training_data
@@ -82,4 +91,5 @@ def segmentation(
         device=found,
         num_workers=runtime.workers_of(workers, found),
         start_from=start_from,
+        protocol=parse_protocol(protocol) or WHOLE_IMAGE,
     )

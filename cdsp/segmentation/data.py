@@ -18,6 +18,9 @@ from cdsp.maps import MAPS, STORED
 from cdsp.segmentation.method import Method
 from cdsp.training.augmentation import augment_image, augment_map, draw_augmentation, normalise
 
+KEPT_BYTES = 2**28
+"""Memory for images and maps that are read once; each loading process has as much."""
+
 logger = logging.getLogger(__name__)
 
 
@@ -175,6 +178,8 @@ class TrainingCrops(TorchDataset):
         self.augmentation = augmentation
         self.views = data.method.views
         self.ids = data.dataset.splits["train"]
+        self._kept: dict[str, tuple[np.ndarray, dict[str, np.ndarray]]] = {}
+        self._room = KEPT_BYTES
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -187,8 +192,7 @@ class TrainingCrops(TorchDataset):
             (V, crop, crop) uint8; see `cdsp.training.contract.View`.
         """
         epoch, index = item
-        image_id = self.ids[index]
-        image, maps = self.data.dataset.image(image_id), self.data.maps(image_id)
+        image, maps = self._load(self.ids[index])
         views = []
         for number in range(self.views):
             rng = np.random.default_rng([self.seed, epoch, index, *([number] if number else [])])
@@ -199,3 +203,13 @@ class TrainingCrops(TorchDataset):
         return {
             name: torch.from_numpy(np.stack([view[name] for view in views])) for name in views[0]
         }
+
+    def _load(self, image_id: str) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        """An image with its maps: a photograph of 12 megapixels takes as long to read as a step."""
+        if image_id in self._kept:
+            return self._kept[image_id]
+        image, maps = self.data.dataset.image(image_id), self.data.maps(image_id)
+        self._room -= image.nbytes + sum(values.nbytes for values in maps.values())
+        if self._room >= 0:
+            self._kept[image_id] = image, maps
+        return image, maps

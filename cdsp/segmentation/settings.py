@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -14,6 +15,11 @@ class SegmentationSettings:
     """Augmentation and optimisation of stage two; the defaults are the paper's Table 1."""
 
     epochs: int = setting(50, "passes over the training images", minimum=1)
+    min_steps: int = setting(
+        0,
+        "steps of the optimizer at least: passes are added until there are so many, for few images",
+        minimum=0,
+    )
     warmup_epochs: float = setting(10, "linear warm-up from 0 (authors' code: 5)", minimum=0)
     batch_size: int = setting(16, "images", minimum=1)
     micro_batches: int = setting(
@@ -55,10 +61,8 @@ class SegmentationSettings:
         Raises:
             ValueError: a warm-up as long as the training, or a range that ends before it starts.
         """
-        if self.warmup_epochs >= self.epochs:
-            raise ValueError(
-                f"warmup_epochs {self.warmup_epochs} must be below epochs {self.epochs}"
-            )
+        if not self.min_steps:
+            self.passes(num_images=1)
         if self.micro_batches > self.batch_size:
             raise ValueError(
                 f"micro_batches {self.micro_batches}: expected at most the images of a batch, "
@@ -66,3 +70,15 @@ class SegmentationSettings:
             )
         if self.scale[0] > self.scale[1]:
             raise ValueError(f"scale {list(self.scale)}: expected [smallest, largest]")
+
+    def passes(self, num_images: int) -> int:
+        """Passes over so many training images: ``epochs``, or as many as ``min_steps`` asks for.
+
+        Raises:
+            ValueError: the warm-up is as long as they are.
+        """
+        steps = max(1, num_images // self.batch_size)  # an incomplete batch is left out
+        passes = max(self.epochs, math.ceil(self.min_steps / steps))
+        if self.warmup_epochs >= passes:
+            raise ValueError(f"warmup_epochs {self.warmup_epochs} must be below epochs {passes}")
+        return passes

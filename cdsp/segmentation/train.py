@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from cdsp.evaluation.settings import WHOLE_IMAGE, EvaluationSettings
 from cdsp.io.outputs import file_digest
 from cdsp.networks.backbones import weights_content
 from cdsp.networks.checkpoint import (
@@ -43,6 +44,7 @@ def train_segmentation(
     device: torch.device,
     num_workers: int,
     start_from: Path | None = None,
+    protocol: EvaluationSettings = WHOLE_IMAGE,
 ) -> Path:
     """Train a network in a folder of its own, or go on where a stopped training was.
 
@@ -57,6 +59,7 @@ def train_segmentation(
         num_workers: data-loading processes; 0 loads in this one. No part of the result.
         start_from: the file of an earlier run's network, with whose weights the training starts (a
             warm start); None for those of the backbone alone.
+        protocol: by which the network is to predict; kept with it, no part of the training.
 
     Returns:
         The path of ``weights.pt``.
@@ -73,6 +76,7 @@ def train_segmentation(
         device=device,
         num_workers=num_workers,
         start_from=start_from,
+        protocol=protocol,
     )
     return trainer.run(output / "weights.pt")
 
@@ -87,6 +91,7 @@ def build_trainer(
     device: torch.device,
     num_workers: int,
     start_from: Path | None = None,
+    protocol: EvaluationSettings = WHOLE_IMAGE,
 ) -> Trainer:
     """Build everything; nothing is read but the headers of the data. See `train_segmentation`.
 
@@ -151,10 +156,11 @@ def build_trainer(
 
     if start_from is not None:
         identity["start_from"] = file_digest(start_from)
+    epochs = settings.passes(num_images)
 
     def learning_rate(step: int, steps_per_epoch: int) -> float:
         warmup_steps = round(settings.warmup_epochs * steps_per_epoch)
-        num_steps = settings.epochs * steps_per_epoch
+        num_steps = epochs * steps_per_epoch
         return settings.learning_rate * cosine_after_warmup(step, warmup_steps, num_steps)
 
     def write(deployed: nn.Module, path: Path) -> None:
@@ -166,7 +172,8 @@ def build_trainer(
             name=name,
             settings=identity,
             network=deployed,
-            working_size=dataset.working_size,
+            working_size=dataset.usual_size,
+            protocol=protocol,
         )
         write_network(path, checkpoint)
 
@@ -176,7 +183,7 @@ def build_trainer(
         num_images,
         optimizer,
         Schedule(
-            epochs=settings.epochs,
+            epochs=epochs,
             batch_size=settings.batch_size,
             seed=seed,
             learning_rate=learning_rate,

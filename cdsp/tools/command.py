@@ -1,4 +1,4 @@
-"""Commands beside the stages: settings, plan, preview, predict, export, accept."""
+"""Commands beside the stages: settings, start, plan, preview, predict, export, accept."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from cdsp.options import DeviceOption, OutputFolder, parse_option
+from cdsp.options import DeviceOption, OutputFolder, ProtocolOption, parse_option, parse_protocol
 
 
 def settings(
@@ -27,6 +27,50 @@ def settings(
         typer.echo(json.dumps(config_schema(), indent=2, ensure_ascii=False))
     else:
         typer.echo(describe_sections(section or ""))
+
+
+def start(
+    folder: Annotated[Path, typer.Argument(help="Folder with JPEGImages/ and Scribbles/.")],
+    output: Annotated[
+        Path | None, typer.Option(help="Configuration to write; <folder>.yaml if left out.")
+    ] = None,
+    classes: Annotated[
+        str, typer.Option(help="Names, with commas, background first; empty: as the files say.")
+    ] = "",
+    annotations: Annotated[
+        Path | None, typer.Option(help="File or folder of annotations; Scribbles/ if left out.")
+    ] = None,
+    settings: Annotated[
+        str,
+        typer.Option(
+            "--settings", help="As in `scribbles:`; see `cdsp settings scribbles.annotations`."
+        ),
+    ] = "{}",
+    void_regions: Annotated[
+        bool, typer.Option("--void-regions", help="255 fills whole regions of masks on purpose.")
+    ] = False,
+    weights: Annotated[
+        str | None,
+        typer.Option(
+            help="Of the backbone: a file, 'imagenet' (fetched) or 'none'; left out: a file in "
+            "data/, weights/ or here, or else fetched where that works."
+        ),
+    ] = None,
+) -> None:
+    """Write a configuration for photographs and strokes of your own, planned from them."""
+    from cdsp.scribbles.settings import AnnotationSettings
+    from cdsp.tools.start import start as plan_from_folder
+
+    names = tuple(name.strip() for name in classes.split(",") if name.strip())
+    plan_from_folder(
+        folder.expanduser(),
+        output,
+        classes=names,
+        annotations=annotations,
+        settings=parse_option(AnnotationSettings, settings),
+        void_regions=void_regions,
+        weights=weights,
+    )
 
 
 def plan(
@@ -101,18 +145,14 @@ def predict(
     images: Annotated[list[Path], typer.Argument(help="Photographs.")],
     checkpoint: Annotated[Path, typer.Option(help="weights.pt of a run.")],
     output: OutputFolder,
-    settings: Annotated[
-        str, typer.Option("--settings", help="Protocol; see `cdsp settings evaluation`.")
-    ] = "{scales: [1], long_side: 0, window: 0}",
+    settings: ProtocolOption = "",
     device: DeviceOption = "auto",
 ) -> None:
     """Segment photographs of your own: class indices as palette PNG, and a picture to look at."""
     from cdsp.evaluation.evaluate import predict as predict_images
-    from cdsp.evaluation.settings import EvaluationSettings
     from cdsp.training import runtime
 
-    parsed = parse_option(EvaluationSettings, settings)
-    predict_images(images, checkpoint, output, parsed, runtime.prepare(1, device))
+    predict_images(images, checkpoint, output, parse_protocol(settings), runtime.prepare(1, device))
 
 
 def export(

@@ -16,7 +16,9 @@ from typing import Any
 
 import torch
 
+from cdsp.dataset.voc_layout import read_dataset
 from cdsp.experiment.config import Config
+from cdsp.experiment.paths import Paths
 from cdsp.experiment.read import read_config
 from cdsp.experiment.run import Run
 from cdsp.settings import nearest
@@ -134,10 +136,18 @@ def plan_tables(
         and record.seconds
         and all((record.environment or {}).get(key) == hardware[key] for key in HARDWARE)
     ]
+    num_images = _training_images(Path(Paths(str(folder)).dataset))
     return {
-        table: [_plan(config, run, folder, earlier) for run in needed_runs(config, table)]
+        table: [
+            _plan(config, run, folder, earlier, num_images) for run in needed_runs(config, table)
+        ]
         for table in tables
     }
+
+
+def _training_images(description: Path) -> int | None:
+    """Training images of a data set; None where it is not made, and nothing trained on it."""
+    return len(read_dataset(description).splits["train"]) if description.is_file() else None
 
 
 def needed_runs(config: Config, table: str) -> list[Run]:
@@ -181,8 +191,15 @@ def _all_records(folder: Path) -> list[TrainingRecord]:
     return [read_training(path.parent) for path in sorted(folder.rglob("log.jsonl"))]
 
 
-def _plan(config: Config, run: Run, folder: Path, earlier: Sequence[TrainingRecord]) -> PlannedRun:
-    wanted = config.run_settings(run).as_trained
+def _plan(
+    config: Config,
+    run: Run,
+    folder: Path,
+    earlier: Sequence[TrainingRecord],
+    num_images: int | None,
+) -> PlannedRun:
+    trained = config.run_settings(run)
+    wanted = trained.as_trained
 
     def is_outdated(record: TrainingRecord) -> bool:
         return bool(record.settings and record.differences(wanted))
@@ -192,7 +209,8 @@ def _plan(config: Config, run: Run, folder: Path, earlier: Sequence[TrainingReco
     current = (r for r in records if r.settings is not None and not is_outdated(r))
     record = next(current, records[-1])
     outdated = is_outdated(record)
-    epochs = wanted["settings"]["epochs"]
+    training = trained.segmentation
+    epochs = training.epochs if num_images is None else training.passes(num_images)
     done = epochs if record.finished else len(record.seconds or ())
     return PlannedRun(
         run=run,

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from cdsp.dataset.prepare import describe_folder
-from cdsp.dataset.voc_layout import at_working_size, read_dataset
+from cdsp.dataset.voc_layout import read_dataset
 from cdsp.io.store import LabelStore
 from cdsp.scribbles.degrade import Degradation
 from cdsp.scribbles.import_annotations import import_strokes
@@ -17,6 +17,7 @@ from cdsp.scribbles.resize import resize_strokes
 from cdsp.scribbles.scribble_labels import degrade_scribbles
 from cdsp.scribbles.settings import AnnotationSettings
 from cdsp.scribbles.strokes import Box, ImageStrokes, Stroke
+from cdsp.working_size import at_working_size
 
 SIZES = {"large": (600, 800), "small": (30, 40), "tall": (400, 200)}  # height, width
 WORKING = 80

@@ -13,7 +13,7 @@ from cdsp.evaluation.evaluate import evaluate, predict
 from cdsp.evaluation.settings import EvaluationSettings
 from cdsp.io.files import VOC_PALETTE, read_label, write_label
 from cdsp.io.json_files import read_object
-from cdsp.networks.checkpoint import read_network
+from cdsp.networks.checkpoint import read_network, write_network
 from cdsp.networks.predictor import predict_probabilities
 
 CPU = torch.device("cpu")
@@ -214,6 +214,49 @@ def test_nothing_that_is_there_is_replaced(photographs, tiny_weights, tmp_path):
     with pytest.raises(ValueError, match=r"classes\.txt: is there already"):
         predict(photographs[2:], tiny_weights, output, QUICK, CPU)
     assert (output / "classes.txt").read_text() == "my notes"
+
+
+def test_enlarged_photographs_are_measured_and_predicted_as_they_were(
+    tiny_data, tiny_weights, tmp_path
+):
+    dataset, factor = tiny_data.dataset, 4
+    enlarged = tmp_path / "enlarged"
+    for image_id in dataset.splits["val"]:
+        for folder, pixels in (
+            ("JPEGImages", dataset.image(image_id)),
+            ("SegmentationClassAug", dataset.mask(image_id)),
+        ):
+            (enlarged / folder).mkdir(parents=True, exist_ok=True)
+            larger = pixels.repeat(factor, axis=0).repeat(factor, axis=1)
+            Image.fromarray(larger).save(enlarged / folder / f"{image_id}.png")
+    lists = enlarged / "ImageSets/SegmentationAug"
+    lists.mkdir(parents=True)
+    first, *others = dataset.splits["val"]
+    (lists / "train.txt").write_text(f"{first}\n")
+    (lists / "val.txt").write_text("\n".join(others))
+    weights = tmp_path / "weights.pt"
+    checkpoint = replace(
+        read_network(tiny_weights, "segmentation"),
+        working_size=dataset.usual_size,
+        protocol=EvaluationSettings(scales=(1.0, 1.5), long_side=0, window=0),
+    )
+    write_network(weights, checkpoint)
+    confusions = []
+    same = replace(dataset, splits={**dataset.splits, "val": tuple(others)})
+    large = describe_folder(enlarged, "large", dataset.classes, tmp_path / "large.json")
+    for name, data in (("same", same), ("large", large)):
+        metrics = evaluate(weights, data, None, tmp_path / name, protocol="own", device=CPU)
+        assert tuple(metrics["protocol_settings"]["scales"]) == (1.0, 1.5)
+        confusions.append(np.load(tmp_path / name / "confusion.npy"))
+    # What differs is where a border between two classes runs within an enlarged pixel.
+    assert np.abs(confusions[1] / factor**2 - confusions[0]).sum() < 0.03 * confusions[0].sum()
+    photographs = [large.root / large.images[image_id][0] for image_id in others]
+    predict(photographs, weights, tmp_path / "predicted", None, CPU)
+    for image_id in others:
+        image = dataset.image(image_id)
+        probability = predict_probabilities(checkpoint.network, image, checkpoint.protocol, CPU)
+        found = read_label(tmp_path / f"predicted/{image_id}.png")[::factor, ::factor]
+        assert (found == probability.argmax(dim=0).numpy()).mean() > 0.95
 
 
 @pytest.mark.parametrize("problem", ["unreadable", "missing", "twice", "own folder"])

@@ -85,6 +85,19 @@ def test_probabilities_are_the_networks_under_every_protocol(protocol, size):
     torch.testing.assert_close(found, expected)
 
 
+@pytest.mark.parametrize("times", [2, 4])
+def test_a_photograph_of_any_size_is_seen_at_the_working_size(times):
+    image = draw_image(24, 32)
+    enlarged = image.repeat(times, axis=0).repeat(times, axis=1)
+    network = PerPixel()
+    found = predict_probabilities(network, enlarged, WHOLE, CPU, working_size=32)
+    assert network.shapes == [(1, 3, 33, 33)]  # with padding
+    assert found.shape == (3, 24 * times, 32 * times)
+    explicit = EvaluationSettings(scales=(1.0,), long_side=16, window=0)
+    predict_probabilities(network, enlarged, explicit, CPU, working_size=32)
+    assert network.shapes[1] == (1, 3, 17, 17)
+
+
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 @pytest.mark.parametrize("size", SIZES)
 def test_probabilities_sum_to_one(protocol, size):

@@ -12,8 +12,7 @@ from cdsp.dataset.prepare import describe_folder
 from cdsp.dataset.voc_layout import read_list
 from cdsp.io.files import VOC_PALETTE, write_label
 from cdsp.scribbles.settings import AnnotationSettings
-from cdsp.tools import check
-from cdsp.tools.check import check_folder
+from cdsp.tools.check import check_folder, examine
 
 CLASSES = ("background", "road", "tree")
 SIZE = (30, 40)
@@ -301,7 +300,7 @@ def test_strokes_on_large_photographs_are_wide_enough_to_see(run, own, tmp_path,
 
 
 def test_few_of_many_images_are_drawn(run, own, monkeypatch):
-    monkeypatch.setattr(check, "SHOWN_IMAGES", 2)
+    monkeypatch.setattr(examine, "SHOWN_IMAGES", 2)
     assert "check.png: 2 of the annotated images" in run()[1]
 
 

@@ -37,8 +37,11 @@ rule segmentation:
             "start-from", PLAN.earlier_weights(run_of(wildcards))
         ),
         earlier=lambda wildcards: USER_FILES.earlier_weights(run_of(wildcards)),
+        # A parameter that names `input` is none whose change trains again: weights do not depend on it.
+        protocol=lambda wildcards, input: PLAN.run_protocol(run_of(wildcards)),
         backbone=lambda wildcards: USER_FILES.run_backbone(run_of(wildcards)),
     shell:
         "cdsp segmentation --dataset {input.dataset} {params.stores} --method {wildcards.method}"
         " --terms {params.terms:q} --network {params.network:q} --network-name {wildcards.network} --settings {params.settings:q} --seed {wildcards.seed} {params.start}"
+        " --protocol {params.protocol:q}"
         " --output {params.folder} > {log} 2>&1"

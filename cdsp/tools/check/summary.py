@@ -11,6 +11,7 @@ import numpy as np
 from cdsp.dataset.voc_layout import Dataset
 from cdsp.io.files import IGNORE
 from cdsp.scribbles.class_order import ClassOrder
+from cdsp.scribbles.painted_strokes import PaintedStroke
 from cdsp.scribbles.rasterise import rasterise
 from cdsp.scribbles.strokes import ImageStrokes, Stroke
 
@@ -40,6 +41,8 @@ class StrokeSummary:
         empty: images whose annotation holds nothing.
         labelled, pixels: labelled pixels, and all pixels of the annotated images.
         shown: the strokes of a few images.
+        extents: of each stroke on an object that is more than a point, and of each box: its longer
+            side ÷ the photograph's.
     """
 
     order: ClassOrder
@@ -52,6 +55,7 @@ class StrokeSummary:
     labelled: int = 0
     pixels: int = 0
     shown: dict[str, ImageStrokes] = field(default_factory=dict)
+    extents: list[float] = field(default_factory=list)
 
 
 def summarise(
@@ -85,9 +89,14 @@ def _count(summary: StrokeSummary, image: ImageStrokes, label: np.ndarray) -> No
         summary.classes[class_id].pixels += int(counts[class_id])
     for stroke in image.strokes:
         summary.classes[stroke.class_id].strokes += 1
-        summary.num_points += isinstance(stroke, Stroke) and len(stroke.points) == 1
+        is_point = isinstance(stroke, Stroke) and len(stroke.points) == 1
+        summary.num_points += is_point
+        if stroke.class_id and not is_point:
+            summary.extents.append(_extent(stroke) / max(image.height, image.width))
     for box in image.boxes:
         summary.classes[box.class_id].boxes += 1
+        longer = max(box.right - box.left, box.bottom - box.top)
+        summary.extents.append(longer / max(image.height, image.width))
     for class_id in image.tags:
         summary.classes[class_id].tags += 1
     drawn = {stroke.class_id for stroke in image.strokes}
@@ -103,3 +112,11 @@ def _count(summary: StrokeSummary, image: ImageStrokes, label: np.ndarray) -> No
         summary.one_class.append(image.image_id)
     summary.labelled += int((label != IGNORE).sum())
     summary.pixels += label.size
+
+
+def _extent(stroke: Stroke | PaintedStroke) -> float:
+    """The longer side of the smallest box that holds a stroke, pixels."""
+    if isinstance(stroke, Stroke):
+        return float(np.ptp(stroke.points, axis=0).max())
+    first, last = stroke.runs[:, 1].min(), (stroke.runs[:, 1] + stroke.runs[:, 2]).max()
+    return float(max(np.ptp(stroke.runs[:, 0]) + 1, last - first))

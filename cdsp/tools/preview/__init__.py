@@ -32,7 +32,7 @@ from cdsp.scribbles.image_classes import read_image_classes
 from cdsp.scribbles.import_annotations import import_strokes
 from cdsp.scribbles.scribble_labels import degrade_scribbles
 from cdsp.scribbles.settings import AnnotationSettings
-from cdsp.tools.check import find_classes
+from cdsp.tools.check.examine import find_classes
 from cdsp.tools.preview.page import PreviewedImage, preview_page
 
 logger = logging.getLogger(__name__)
