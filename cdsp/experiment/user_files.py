@@ -74,6 +74,11 @@ class UserFiles:
         """The content of the weights that a shared classifier starts from."""
         return self._weights(self._plan.classifiers[classifier].settings.backbone_weights)
 
+    def pixel_backbone(self, recipe: str) -> str | None:
+        """The content of the weights that describe places to a recipe's pixel classifier."""
+        settings = self._config.pseudo_labels[recipe].pixels
+        return self._weights(settings.backbone_weights) if settings.backbone else None
+
     def imported_labels(self, recipe: str) -> str:
         """The content of pseudo-labels made elsewhere."""
         folder = self._config.pseudo_labels[recipe].folder
@@ -135,6 +140,9 @@ def named_files(config: Config) -> Iterator[tuple[str, Path]]:
             if settings.evidence == "cams" and settings.folder is None:
                 where = f"pseudo_labels.{recipe}.classifier.backbone_weights"
                 yield where, settings.classifier.backbone_weights
+            if settings.evidence == "pixels" and settings.pixels.backbone:
+                where = f"pseudo_labels.{recipe}.pixels.backbone_weights"
+                yield where, settings.pixels.backbone_weights
 
     for where, path in named():
         if path is not None and path not in NO_FILE:

@@ -4,11 +4,15 @@ It is what interactive tools such as ilastik do: each place is described by Gaus
 texture at several scales, and a forest learns from the places that strokes touch, of all images at
 once. It knows no objects, only colours and textures, and needs no network: a first answer, evidence
 for pseudo-labels, and a row to beat.
+
+Where a pretrained backbone is at hand, its frozen features describe the places instead, and a
+linear classifier learns from them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +20,9 @@ import cv2
 import numpy as np
 from skimage.feature import multiscale_basic_features
 from sklearn.ensemble import RandomForestClassifier
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from cdsp.dataset.voc_layout import Dataset, at_working_size
 from cdsp.io.files import IGNORE
@@ -28,7 +35,8 @@ from cdsp.settings import settings_dict
 from cdsp.versions import VERSIONS
 
 MOST_SAMPLES = 100_000
-"""Places that the forest learns from; of more, a random part."""
+"""Places that it learns from; of more, a random part."""
+_MOST_ITERATIONS = 60  # of the linear classifier
 
 
 def describe_places(
@@ -80,8 +88,31 @@ def stroked_places(superpixels: np.ndarray, number: int, scribbles: np.ndarray) 
     return label
 
 
+def _describer(
+    settings: PixelSettings,
+) -> Callable[[np.ndarray], tuple[np.ndarray, np.ndarray, int]]:
+    """How places are described: by filters, or by a backbone."""
+    if settings.backbone is None:
+        return partial(describe_places, settings=settings)
+    from cdsp.pseudo_labels.frozen_features import FrozenFeatures  # PyTorch takes its time
+
+    return FrozenFeatures(settings)
+
+
+def _classifier(settings: PixelSettings) -> RandomForestClassifier | Pipeline:
+    """What learns the classes of places: a forest on filters, a linear classifier on features."""
+    if settings.backbone is None:
+        return RandomForestClassifier(
+            settings.trees, min_samples_leaf=2, class_weight="balanced", random_state=settings.seed
+        )
+    linear = LogisticRegression(
+        C=1 / max(settings.penalty, 1e-9), class_weight="balanced", max_iter=_MOST_ITERATIONS
+    )
+    return make_pipeline(StandardScaler(), linear)
+
+
 class PixelClassifier:
-    """A random forest that knows the classes by their colours and textures."""
+    """A classifier that knows the classes by colours and textures, or by a backbone's features."""
 
     def __init__(self, dataset: Dataset, scribbles: LabelStore, settings: PixelSettings) -> None:
         """Teach a forest by the places that strokes touch.
@@ -95,12 +126,13 @@ class PixelClassifier:
             ValueError: there is no stroke at all.
         """
         self.settings = settings
+        self._describe = _describer(settings)
         places, labels = [], []
         for image_id in progress(dataset.splits["train"], "places under strokes"):
             if (scribbles[image_id] == IGNORE).all():
                 continue
             reduced = self._reduced(dataset.image(image_id))
-            superpixels, responses, number = describe_places(reduced, settings)
+            superpixels, responses, number = self._describe(reduced)
             label = stroked_places(superpixels, number, scribbles[image_id])
             places.append(responses[label != IGNORE])
             labels.append(label[label != IGNORE])
@@ -111,10 +143,7 @@ class PixelClassifier:
         samples, targets = np.concatenate(places), np.concatenate(labels)
         rng = np.random.default_rng(settings.seed)
         chosen = np.sort(rng.permutation(len(samples))[:MOST_SAMPLES])
-        forest = RandomForestClassifier(
-            settings.trees, min_samples_leaf=2, class_weight="balanced", random_state=settings.seed
-        )
-        self.forest = forest.fit(samples[chosen], targets[chosen])
+        self.forest = _classifier(settings).fit(samples[chosen], targets[chosen])
         self._column = {int(class_id): i for i, class_id in enumerate(self.forest.classes_)}
 
     def probabilities(self, image: np.ndarray, classes: Sequence[int]) -> np.ndarray:
@@ -128,7 +157,7 @@ class PixelClassifier:
             (C, H, W) uint8, 255 = 1.0.
         """
         reduced = self._reduced(image)
-        superpixels, responses, number = describe_places(reduced, self.settings)
+        superpixels, responses, number = self._describe(reduced)
         found = np.asarray(self.forest.predict_proba(responses))
         chosen = np.zeros((len(classes), number))
         for row, class_id in enumerate(classes):

@@ -156,7 +156,10 @@ class CorruptionSettings:
 
 @dataclass(frozen=True)
 class PixelSettings:
-    """A random forest on filter responses, taught by the strokes of all images at once."""
+    """A pixel classifier that the strokes of all images teach at once.
+
+    A random forest on filter responses, or a linear classifier on a frozen backbone's features.
+    """
 
     long_side: int = setting(
         640, "to which larger photographs are reduced for it; 0 = as they are", minimum=0
@@ -170,6 +173,15 @@ class PixelSettings:
     )
     trees: int = setting(100, "of the forest", minimum=1)
     seed: int = setting(0, "of the forest", minimum=0)
+    backbone: BackboneName | None = setting(
+        None, "whose frozen features replace filters and forest by a linear classifier"
+    )
+    backbone_weights: str = setting(
+        "imagenet", "'imagenet', 'none' or the path of a state dict", is_path=True
+    )
+    penalty: float = setting(
+        30.0, "of the linear classifier's squared weights, on standardised features", minimum=0
+    )
 
 
 SECTIONS = {

@@ -2,11 +2,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from scipy import ndimage
 
 from cdsp.io.store import LabelStore, write_store
+from cdsp.pseudo_labels.frozen_features import FrozenFeatures
 from cdsp.pseudo_labels.pixel_classifier import (
     describe_places,
     export_pixel_probabilities,
@@ -14,6 +17,7 @@ from cdsp.pseudo_labels.pixel_classifier import (
 )
 from cdsp.pseudo_labels.settings import PixelSettings
 from cdsp.scribbles.image_classes import read_image_classes
+from cdsp.training.augmentation import normalise
 
 SMALL = PixelSettings(largest_scale=2, trees=5)
 SHAPE = (4, 6)
@@ -120,3 +124,45 @@ def test_without_any_stroke_it_says_so(tiny_data, image_classes, tmp_path):
             SMALL,
             tmp_path / "pixels.h5",
         )
+
+
+FROZEN = replace(SMALL, backbone="mobilenet_v2", backbone_weights="none", superpixel_spacing=6)
+
+
+def test_frozen_features_are_those_at_the_centres_of_the_places():
+    torch.manual_seed(0)
+    describe = FrozenFeatures(FROZEN)
+    image = np.random.default_rng(0).integers(0, 256, (49, 65, 3)).astype(np.uint8)
+    superpixels, features, number = describe(image)
+    assert features.shape == (number, 96 + 320)
+    layers, backbone = [], describe.backbone
+    with torch.no_grad():
+        x = torch.from_numpy(normalise(image))[None]
+        for layer in backbone.features[:18]:
+            layers.append(x := layer(x))
+        maps = backbone.resize(torch.cat([layers[13], layers[17]], dim=1), (49, 65))[0].numpy()
+    for place in range(number):
+        y, x = (values.mean() for values in np.nonzero(superpixels == place))
+        at = ndimage.map_coordinates
+        expected = [at(maps[c], [[y], [x]], order=1, mode="nearest")[0] for c in range(0, 416, 33)]
+        np.testing.assert_allclose(features[place, ::33], expected, atol=1e-3, rtol=0.05)
+
+
+def test_a_linear_classifier_learns_from_frozen_features(exported, tiny_data):
+    torch.manual_seed(0)
+    store = LabelStore(exported("frozen.h5", FROZEN), "probabilities")
+    assert store.parameters["backbone"] == "mobilenet_v2"
+    scribbles = LabelStore(tiny_data.scribbles / "labels.h5")
+    right = total = 0
+    for image_id in store:
+        classes = np.array(store.attributes(image_id)["classes"])
+        known = scribbles[image_id] != 255
+        label = classes[store[image_id].argmax(axis=0)]
+        right += (label == scribbles[image_id])[known].sum()
+        total += known.sum()
+    assert right > 0.5 * total  # random features of 16 pixels see little of these small images
+
+
+def test_weights_that_are_not_there_are_named(exported):
+    with pytest.raises(ValueError, match=r"nowhere\.pth"):
+        exported("frozen.h5", replace(FROZEN, backbone_weights="nowhere.pth"))

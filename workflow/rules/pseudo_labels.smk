@@ -134,6 +134,7 @@ rule pseudo_labels_pixels:
         settings=lambda wildcards: settings_json(
             CONFIG.pseudo_labels[wildcards.recipe].pixels
         ),
+        backbone=lambda wildcards: USER_FILES.pixel_backbone(wildcards.recipe),
     shell:
         "cdsp pseudo_labels pixels --dataset {input.dataset} --scribbles {input.scribbles}"
         " --image-classes {input.classes} --settings {params.settings:q} --output {output} > {log} 2>&1"
