@@ -5,6 +5,8 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
+from cdsp.io.pixels import resize
+
 
 def at_working_size(size: tuple[int, ...], working_size: int) -> tuple[int, int]:
     """(height, width) after the longer side has become ``working_size``; 0 = as it is."""
@@ -14,13 +16,13 @@ def at_working_size(size: tuple[int, ...], working_size: int) -> tuple[int, int]
 
 
 def photograph_at_working_size(photograph: np.ndarray, working_size: int) -> np.ndarray:
-    """(H, W, 3) uint8 → (h, w, 3) uint8: averaged where it shrinks, bilinear where it grows."""
+    """(H, W, C) → (h, w, C), of equal kind: averaged where it shrinks, bilinear where it grows."""
     height, width = at_working_size(photograph.shape[:2], working_size)
     if photograph.shape[:2] == (height, width):
         return photograph
     smaller = (height, width) < photograph.shape[:2]
     interpolation = cv2.INTER_AREA if smaller else cv2.INTER_LINEAR
-    return cv2.resize(photograph, (width, height), interpolation=interpolation)
+    return resize(photograph, (width, height), interpolation)
 
 
 def mask_at_working_size(mask: np.ndarray, working_size: int) -> np.ndarray:

@@ -45,6 +45,7 @@ def dataset_folder(
         parsed.colours,
         void_regions=parsed.void_regions,
         working_size=parsed.working_size,
+        page=parsed.page,
     )
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from cdsp.dataset.class_names import check_classes, class_hints
 from cdsp.dataset.leftovers import IMAGE_SUFFIXES, tell_unused
 from cdsp.dataset.masks import MaskCensus
+from cdsp.dataset.pixel_census import PixelCensus
 from cdsp.dataset.shape_classes import CLASS_NAMES
 from cdsp.dataset.shapes import draw_shape_scene
 from cdsp.dataset.voc_layout import (
@@ -31,7 +32,6 @@ from cdsp.io.files import (
     no_such,
     normal_name,
     problem_list,
-    read_image,
     write_label,
     write_picture,
     write_text,
@@ -40,7 +40,9 @@ from cdsp.io.findings import Findings
 from cdsp.io.json_files import digest, write_json
 from cdsp.io.names import first_few, nearest_pairs
 from cdsp.io.outputs import check_outputs, file_digest
+from cdsp.io.pixels import PixelFormat
 from cdsp.progress import progress
+from cdsp.settings import settings_dict
 
 logger = logging.getLogger(__name__)
 
@@ -56,6 +58,7 @@ class FolderContent:
         train_masks: whether the training images have masks.
         good_masks: ids of the images whose mask was read and found right.
         census: what the masks hold.
+        pixels: of the photographs; measured on the training images where they are not common.
         findings: all that is wrong, and what is not used or may be meant otherwise.
     """
 
@@ -65,11 +68,12 @@ class FolderContent:
     train_masks: bool
     good_masks: set[str]
     census: MaskCensus
+    pixels: PixelFormat
     findings: Findings
 
 
 def inspect_folder(
-    root: Path, classes: Sequence[str], *, void_regions: bool = False
+    root: Path, classes: Sequence[str], *, void_regions: bool = False, page: int = 0
 ) -> FolderContent:
     """Read every listed image and mask of a folder in VOC layout.
 
@@ -82,6 +86,7 @@ def inspect_folder(
         classes: names of all classes, the background first; a mask holds their indices and 255.
             Empty: not known yet.
         void_regions: whether 255 fills whole regions of masks on purpose.
+        page: of photographs that are TIFFs with several.
 
     Raises:
         ValueError: no such folder.
@@ -107,11 +112,12 @@ def inspect_folder(
         )
     masked = {*splits["val"], *(splits["train"] if train_masks else ())}
     census, images, good_masks = MaskCensus(), {}, set()
+    photographs, training = PixelCensus(page), {*splits["train"]}
     for image_id in progress([*splits["train"], *splits["val"]], "checking images"):
         if image_id not in files or image_id in images:
             continue
         with findings.collected(files[image_id]):
-            height, width = read_image(files[image_id]).shape[:2]
+            height, width = photographs.add(files[image_id], is_training=image_id in training)
             images[image_id] = _below(files[image_id]), height, width
         if image_id in images and image_id in masked & masks.keys():
             with findings.collected(masks[image_id]):
@@ -122,12 +128,15 @@ def inspect_folder(
             findings.problems.append(
                 "no such mask of a validation image", root / default_mask(image_id)
             )
+    others = photographs.tell(root / "JPEGImages", findings)
+    images = {i: entry for i, entry in images.items() if Path(entry[0]).name not in others}
     _tell_missing(root, splits, files, findings)
     census.tell(root / "SegmentationClassAug", classes, void_regions, findings)
     listed = {image_id for ids in splits.values() for image_id in ids}
     tell_unused(root, listed, {masks[i].name for i in masked & masks.keys()}, findings)
     below = {image_id: _below(file) for image_id, file in masks.items()}
-    return FolderContent(splits, images, below, train_masks, good_masks, census, findings)
+    pixels = photographs.format
+    return FolderContent(splits, images, below, train_masks, good_masks, census, pixels, findings)
 
 
 def describe_folder(
@@ -139,6 +148,7 @@ def describe_folder(
     *,
     void_regions: bool = False,
     working_size: int = 0,
+    page: int = 0,
 ) -> Dataset:
     """Verify a folder in VOC layout and write its `dataset.json`.
 
@@ -152,6 +162,7 @@ def describe_folder(
         colours: class → (red, green, blue), where it is not VOC's.
         void_regions: whether 255 fills whole regions of masks on purpose.
         working_size: longer side at which the stages see the photographs, pixels; 0 = as they are.
+        page: of photographs that are TIFFs with several.
 
     Raises:
         ValueError: listing every problem found: missing, broken or wrongly sized files, label
@@ -161,7 +172,7 @@ def describe_folder(
     colours = {normal_name(key): colour for key, colour in (colours or {}).items()}
     check_classes(classes, name)
     class_palette(classes, colours)  # raises where a colour has no class
-    found = inspect_folder(root, classes, void_regions=void_regions)
+    found = inspect_folder(root, classes, void_regions=void_regions, page=page)
     for hint in (*class_hints(classes), *found.findings.hints):
         logger.warning("hint: %s", hint)
     if found.findings.problems:
@@ -175,6 +186,7 @@ def describe_folder(
         "train_masks": found.train_masks,
         "working_size": working_size,
         "files": {file: file_digest(root / file) for file in used_files(found)},
+        **({} if found.pixels.is_common else {"pixels": settings_dict(found.pixels)}),
     }
     # Masks that are called otherwise than their image: in capitals, or by a Mac.
     odd = {i: file for i, file in found.masks.items() if file != default_mask(i)}

@@ -36,6 +36,7 @@ class FolderSettings:
         "sizes and scales of the other stages refer to it; 0 = as they are",
         minimum=0,
     )
+    page: int = setting(0, "of photographs that are TIFFs of several pages, from 0", minimum=0)
     void_regions: bool = setting(
         False, "255 fills whole regions of masks on purpose, though a class is in none of them"
     )

@@ -19,11 +19,13 @@ from cdsp.io.files import (
     class_palette,
     no_such,
     normal_name,
-    read_image,
     read_label,
     read_text,
 )
 from cdsp.io.json_files import read_json
+from cdsp.io.photograph import open_photograph
+from cdsp.io.pixels import RGB, PixelFormat, as_picture
+from cdsp.settings import parse_settings
 from cdsp.working_size import (
     at_working_size,
     mask_at_working_size,
@@ -52,6 +54,7 @@ class Dataset:
         digest: of names and contents of all that it uses; tells it apart from another version of
             itself, and not from a copy elsewhere.
         working_size: longer side at which images and masks are seen, pixels; 0 = as they are.
+        pixels: of the photographs.
         masks: image id → file below root, of masks that are called otherwise than their image.
         files: file below root → digest of its content; None for a folder that was only looked at.
     """
@@ -66,6 +69,7 @@ class Dataset:
     digest: str
     masks: dict[str, str] = field(default_factory=dict)
     working_size: int = 0
+    pixels: PixelFormat = RGB
     files: dict[str, str] | None = None
 
     @property
@@ -116,19 +120,40 @@ class Dataset:
         )
         return replace(self, splits={**self.splits, "train": kept})
 
+    def seen_as(self, pixels: PixelFormat) -> Dataset:
+        """The same data set, stretched and normalised as those images that a network learnt from.
+
+        Raises:
+            ValueError: its photographs have other channels or another depth.
+        """
+        if pixels.kind != self.pixels.kind:
+            raise ValueError(
+                f"data set {self.name!r} has photographs of {self.pixels}, the network was trained "
+                f"on {pixels}"
+            )
+        return replace(self, pixels=replace(pixels, page=self.pixels.page))
+
     @property
     def as_photographed(self) -> Dataset:
         """The same data set, its photographs and masks as they are: without a working size."""
         return replace(self, working_size=0)
 
     def image(self, image_id: str) -> np.ndarray:
-        """A photograph at the working size, (H, W, 3) uint8 RGB.
+        """A photograph at the working size: (H, W, C) uint8, or float32 from 0 to 255.
+
+        Common photographs are uint8 RGB.
 
         Raises:
             ValueError: it is unreadable, or was changed since the data set was described.
         """
-        photograph = read_image(self._unchanged(self.images[image_id][0]))
-        return photograph_at_working_size(photograph, self.working_size)
+        path = self._unchanged(self.images[image_id][0])
+        return photograph_at_working_size(
+            open_photograph(path, self.pixels).whole, self.working_size
+        )
+
+    def picture(self, image_id: str) -> np.ndarray:
+        """The same to look at, (H, W, 3) uint8 RGB; see `cdsp.io.pixels.as_picture`."""
+        return as_picture(self.image(image_id))
 
     def mask(self, image_id: str) -> np.ndarray:
         """A true mask at the working size, (H, W) uint8.
@@ -194,6 +219,7 @@ def read_dataset(path: Path) -> Dataset:
             digest=str(value["digest"]),
             masks=dict(value["masks"]),
             working_size=int(value["working_size"]),
+            pixels=parse_settings(PixelFormat, value.get("pixels", {}), "pixels"),
             files=dict(value["files"]),
         )
         _check_entries(dataset)

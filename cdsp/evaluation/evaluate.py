@@ -72,6 +72,7 @@ def evaluate(
     check_outputs([output / "metrics.json"], inputs=read)
     checkpoint = read_network(weights, "segmentation")
     checkpoint.require_classes(dataset.classes, weights)
+    dataset = dataset.seen_as(checkpoint.pixels)
     used = settings or checkpoint.protocol
     trained_on = str(checkpoint.name.get("scribbles"))
     truth = find_truth(dataset, used, trained_on, scribbles, full_scribbles)

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from cdsp.io.files import IGNORE
+from cdsp.io.pixels import resize
 from cdsp.networks.heads import SegmentationNetwork
 from cdsp.training.augmentation import normalise
 
@@ -54,15 +55,16 @@ class LinearProbe:
         """Take the features of an image, at a random sample of its labelled locations.
 
         Args:
-            image: (H, W, 3) uint8 RGB.
+            image: (H, W, C), 0 to 255.
             mask: (H, W) uint8, 255 where nothing counts.
             long_side: to which the image is brought, pixels.
         """
         factor = long_side / max(image.shape[:2])
         height, width = (max(1, round(side * factor)) for side in image.shape[:2])
         size = tuple(self.network.backbone.valid_side(side) for side in (height, width))
-        scaled = normalise(cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR))
-        padded = torch.zeros(1, 3, *size, device=self.device)
+        resized = resize(image, (width, height), cv2.INTER_LINEAR)
+        scaled = normalise(resized, self.network.backbone.pixels)
+        padded = torch.zeros(1, len(scaled), *size, device=self.device)
         padded[0, :, :height, :width] = torch.from_numpy(scaled)
         with torch.inference_mode():
             feature = self.network.backbone(padded).feature[0].float().cpu().numpy()

@@ -12,6 +12,8 @@ from torch import nn
 
 from cdsp.evaluation.settings import WHOLE_IMAGE, EvaluationSettings
 from cdsp.io.files import class_palette
+from cdsp.io.pixels import RGB, PixelFormat
+from cdsp.networks.backbones import Backbone
 from cdsp.networks.classifier import Classifier
 from cdsp.networks.heads import build_network
 from cdsp.networks.settings import NetworkSettings
@@ -56,6 +58,13 @@ class NetworkCheckpoint:
     working_size: int = 0
     protocol: EvaluationSettings = WHOLE_IMAGE
 
+    @property
+    def pixels(self) -> PixelFormat:
+        """The pixels of the images that it takes."""
+        backbone = self.network.backbone
+        assert isinstance(backbone, Backbone)
+        return backbone.pixels
+
     def require_classes(self, classes: tuple[str, ...], path: Path) -> None:
         """Check that the network, read from ``path``, knows a data set's classes.
 
@@ -69,9 +78,17 @@ class NetworkCheckpoint:
             )
 
 
-def segmentation_arguments(settings: NetworkSettings, num_classes: int) -> dict[str, Any]:
+def segmentation_arguments(
+    settings: NetworkSettings, num_classes: int, pixels: PixelFormat = RGB
+) -> dict[str, Any]:
     """The arguments that a segmentation network is kept with."""
-    return {"network": settings_dict(settings), "num_classes": num_classes}
+    kept = {"network": settings_dict(settings), "num_classes": num_classes}
+    return kept | pixels_argument(pixels)
+
+
+def pixels_argument(pixels: PixelFormat) -> dict[str, Any]:
+    """What tells a network's pixels among its arguments; nothing for common photographs."""
+    return {} if pixels.is_common else {"pixels": settings_dict(pixels)}
 
 
 def write_network(path: Path, checkpoint: NetworkCheckpoint) -> None:
@@ -129,12 +146,13 @@ def read_network(path: Path, kind: str) -> NetworkCheckpoint:
 
 def _build(path: Path, kind: str, value: dict[str, Any]) -> NetworkCheckpoint:
     arguments = dict(value["arguments"])
+    pixels = parse_settings(PixelFormat, arguments.get("pixels", {}), f"{path}: pixels")
 
     def build() -> nn.Module:
         if kind == "classifier":
-            return Classifier(**arguments)
+            return Classifier(**{**arguments, "pixels": pixels})
         settings = parse_settings(NetworkSettings, arguments["network"], f"{path}: network")
-        return build_network(settings, arguments["num_classes"])
+        return build_network(settings, arguments["num_classes"], pixels)
 
     # Without memory first: what the file asks for could be of any size.
     with torch.device("meta"):

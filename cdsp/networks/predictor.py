@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from cdsp.evaluation.settings import EvaluationSettings
+from cdsp.io.pixels import resize
 from cdsp.networks.heads import SegmentationNetwork
 from cdsp.training.augmentation import normalise
 from cdsp.working_size import photograph_at_working_size
@@ -36,7 +37,7 @@ def predict_probabilities(
     Args:
         network: in evaluation mode, on ``device``. Where whole images are predicted, they are
             padded to the sides at which its features and pixels align.
-        image: (H, W, 3) uint8 RGB.
+        image: (H, W, C), 0 to 255, as the network was trained on.
         settings: the protocol.
         device: where to compute.
         working_size: longer side to which the image is brought before anything else, as for
@@ -53,7 +54,7 @@ def predict_probabilities(
     for scale in settings.scales:
         factor = long_side * scale / max(height, width)
         size = max(1, round(width * factor)), max(1, round(height * factor))
-        scaled = normalise(cv2.resize(image, size, interpolation=cv2.INTER_LINEAR))
+        scaled = normalise(resize(image, size, cv2.INTER_LINEAR), network.backbone.pixels)
         for flipped in (False, True) if settings.flip else (False,):
             view = scaled[..., ::-1].copy() if flipped else scaled
             probability = _predict_one_scale(network, torch.from_numpy(view).to(device), settings)

@@ -55,7 +55,7 @@ def label_boxes(dataset: Dataset, scribbles: str, output: Path, *, recipe: str) 
     dataset.require_train_masks("boxes")
 
     def label(image_id: str) -> np.ndarray:
-        return label_from_boxes(dataset.image(image_id), boxes_of_mask(dataset.mask(image_id)))
+        return label_from_boxes(dataset.picture(image_id), boxes_of_mask(dataset.mask(image_id)))
 
     ids = progress(dataset.splits["train"], "labels of boxes")
     write_store(

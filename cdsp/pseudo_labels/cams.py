@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from cdsp.dataset.voc_layout import Dataset
+from cdsp.io.pixels import resize
 from cdsp.io.store import write_store
 from cdsp.networks.backbones import Backbone
 from cdsp.networks.checkpoint import read_network
@@ -47,7 +48,7 @@ def size_batches(dataset: Dataset, batch_size: int) -> list[list[str]]:
 def scaled_views(
     backbone: Backbone, images: np.ndarray, scales: tuple[float, ...], device: torch.device
 ) -> Iterator[torch.Tensor]:
-    """A batch of (B, H, W, 3) uint8 images at each scale: (B, 3, h, w) float32, normalised.
+    """A batch of (B, H, W, C) images at each scale: (B, C, h, w) float32, normalised.
 
     Their sides are those at which the backbone's features and pixels align.
     """
@@ -56,10 +57,9 @@ def scaled_views(
         columns, rows = (
             backbone.valid_side(max(SMALLEST_SIDE, side * scale), round) for side in (width, height)
         )
-        scaled = np.stack(
-            [cv2.resize(image, (columns, rows), interpolation=cv2.INTER_LINEAR) for image in images]
-        )
-        yield torch.from_numpy(normalise(scaled)).to(device, memory_format=torch.channels_last)
+        scaled = np.stack([resize(image, (columns, rows), cv2.INTER_LINEAR) for image in images])
+        views = torch.from_numpy(normalise(scaled, backbone.pixels))
+        yield views.to(device, memory_format=torch.channels_last)
 
 
 @torch.inference_mode()
@@ -74,7 +74,7 @@ def activation_maps(
 
     Args:
         network: in evaluation mode, on ``device``.
-        images: (B, H, W, 3) uint8 RGB.
+        images: (B, H, W, C), 0 to 255.
         classes: of each image, 1..K-1.
         settings: scales and mirror.
         device: where to compute.
@@ -116,7 +116,7 @@ def pixel_probabilities(
 
     Args:
         network: with a background channel, in evaluation mode, on ``device``.
-        images: (B, H, W, 3) uint8 RGB.
+        images: (B, H, W, C), 0 to 255.
         classes: of each image, 1..K-1; the softmax knows of these and the background alone.
         settings: scales and mirror.
         device: where to compute.
@@ -167,6 +167,7 @@ def export_cams(
     check_image_classes(dataset, image_classes)
     checkpoint = read_network(weights, "classifier")
     checkpoint.require_classes(dataset.classes, weights)
+    dataset = dataset.seen_as(checkpoint.pixels)
     network = checkpoint.network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     assert isinstance(network, Classifier)
     known = [0] if network.background else []  # besides the image's classes

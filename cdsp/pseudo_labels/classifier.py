@@ -14,10 +14,11 @@ from torch.utils.data import Dataset as TorchDataset
 from cdsp.dataset.voc_layout import Dataset
 from cdsp.io.json_files import digest, write_json
 from cdsp.io.outputs import check_outputs
+from cdsp.io.pixels import resize
 from cdsp.io.store import LabelStore
 from cdsp.losses.cross_entropy import labelled_cross_entropy
 from cdsp.networks.backbones import weights_content
-from cdsp.networks.checkpoint import NetworkCheckpoint, write_network
+from cdsp.networks.checkpoint import NetworkCheckpoint, pixels_argument, write_network
 from cdsp.networks.classifier import Classifier
 from cdsp.networks.layers import freeze_batch_norm
 from cdsp.pseudo_labels.settings import ClassifierSettings
@@ -53,19 +54,19 @@ class ClassifierCrops(TorchDataset):
                 self.targets[index, class_id - 1] = 1
 
     def __getitem__(self, item: tuple[int, int]) -> dict[str, torch.Tensor]:
-        """(epoch, index) → "image" (3, crop, crop) float32 and "classes" (K-1,) float32.
+        """(epoch, index) → "image" (C, crop, crop) float32 and "classes" (K-1,) float32.
 
         With scribbles also "strokes", their (crop, crop) uint8 label, cut by the same draw.
         """
         epoch, index = item
-        image = self.dataset.image(self.ids[index])
+        image, pixels = self.dataset.image(self.ids[index]), self.dataset.pixels
         draw = draw_augmentation(
             np.random.default_rng([self.settings.seed, epoch, index]),
             *image.shape[:2],
             crop_size=self.settings.crop_size,
             scale=self.settings.scale,
         )
-        crop = torch.from_numpy(normalise(augment_image(image, draw)))
+        crop = torch.from_numpy(normalise(augment_image(image, draw, pixels), pixels))
         sample = {"image": crop, "classes": self.targets[index]}
         if self.scribbles is not None:
             strokes = augment_map("scribble", self.scribbles[self.ids[index]], draw)
@@ -187,7 +188,8 @@ def measure_classifier(
     for image_id in dataset.splits["val"]:
         image = dataset.image(image_id)
         size = tuple(max(17, round(side * scale)) for side in image.shape[1::-1])
-        view = torch.from_numpy(normalise(cv2.resize(image, size)))[None].to(device)
+        scaled = normalise(resize(image, size, cv2.INTER_LINEAR), dataset.pixels)
+        view = torch.from_numpy(scaled)[None].to(device)
         scores.append(network(view.contiguous(memory_format=torch.channels_last))[0].cpu().numpy())
         present.append(np.isin(np.arange(1, len(dataset.classes)), dataset.mask(image_id)))
     columns = zip(np.array(scores).T, np.array(present).T, strict=True) if scores else ()
@@ -283,8 +285,9 @@ def build_trainer(
         "output_stride": settings.output_stride,
         "num_classes": len(dataset.classes) - 1,
         "background": store is not None,
+        **pixels_argument(dataset.pixels),
     }
-    network = Classifier(**arguments)
+    network = Classifier(**{**arguments, "pixels": dataset.pixels})
     network.backbone.load_weights(settings.backbone_weights)
     if hint := network.backbone.side_hint(settings.crop_size):
         logger.warning("crop_size: %s", hint)

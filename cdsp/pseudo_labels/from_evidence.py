@@ -93,7 +93,7 @@ def label_from_evidence(
         classes: (C,) uint8, the classes in question.
         scores: (C, H, W), 0..1; None for strokes alone.
         settings: refinement, uncertain band, regions without a stroke, reach, scribbles.
-        image: (H, W, 3) uint8 RGB, for the superpixels.
+        image: (H, W, C) from 0 to 255, for the superpixels.
 
     Returns:
         (H, W) uint8 of ``classes``; the first of equally good ones; 255 where the label is not

@@ -26,6 +26,7 @@ from sklearn.preprocessing import StandardScaler
 
 from cdsp.dataset.voc_layout import Dataset, at_working_size
 from cdsp.io.files import IGNORE
+from cdsp.io.pixels import resize
 from cdsp.io.store import LabelStore, write_store
 from cdsp.progress import progress
 from cdsp.pseudo_labels.random_walk import cut_superpixels, superpixel_means
@@ -45,7 +46,7 @@ def describe_places(
     """Superpixels of an image with the mean filter responses of each.
 
     Args:
-        image: (H, W, 3) uint8 RGB.
+        image: (H, W, C) uint8, or float32 from 0 to 255.
         settings: scales of the filters, spacing of the superpixels.
 
     Returns:
@@ -150,7 +151,7 @@ class PixelClassifier:
         """The probabilities of some classes, which sum to 1 where the forest knows one of them.
 
         Args:
-            image: (H, W, 3) uint8 RGB.
+            image: (H, W, C) uint8, or float32 from 0 to 255.
             classes: C class indices; all are equally likely where the forest knows none.
 
         Returns:
@@ -177,7 +178,7 @@ class PixelClassifier:
         if not 0 < long_side < max(image.shape[:2]):
             return image
         height, width = at_working_size(image.shape[:2], long_side)
-        return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
+        return resize(image, (width, height), cv2.INTER_AREA)
 
 
 def export_pixel_probabilities(

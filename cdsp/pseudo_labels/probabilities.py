@@ -48,6 +48,7 @@ def export_probabilities(
     check_image_classes(dataset, image_classes)
     checkpoint = read_network(weights, "segmentation")
     checkpoint.require_classes(dataset.classes, weights)
+    dataset = dataset.seen_as(checkpoint.pixels)
     protocol = settings or checkpoint.protocol
     network = checkpoint.network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 

@@ -15,6 +15,7 @@ priors: CVPR 2005). Where strokes are near, they decide; the prior decides far f
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import cv2
@@ -23,6 +24,7 @@ from scipy.sparse import coo_array, diags_array
 from scipy.sparse.linalg import splu
 
 from cdsp.io.files import IGNORE
+from cdsp.io.pixels import as_picture
 
 _SEED_STRENGTH = 100.0  # against edges of weight 1
 _WEAKEST_EDGE = 1e-4
@@ -60,10 +62,11 @@ def superpixel_means(superpixels: np.ndarray, number: int, values: np.ndarray) -
 def cut_superpixels(image: np.ndarray, spacing: float) -> tuple[np.ndarray, int]:
     """Superpixels around the points of a square grid, with borders on the image's contours.
 
-    A watershed of the smoothed image, flooded from the grid's points.
+    A watershed of the smoothed image, flooded from the grid's points. Of an image of many channels
+    it sees the first three.
 
     Args:
-        image: (H, W, 3) uint8 RGB.
+        image: (H, W, C) uint8, or float32 from 0 to 255.
         spacing: of the grid, pixels.
 
     Returns:
@@ -76,7 +79,8 @@ def cut_superpixels(image: np.ndarray, spacing: float) -> tuple[np.ndarray, int]
     )
     number = len(rows) * len(columns)
     markers[np.ix_(rows, columns)] = np.arange(1, number + 1).reshape(len(rows), -1)
-    flooded = cv2.watershed(cv2.GaussianBlur(image, (0, 0), _SMOOTHING), markers.copy())
+    smooth = cv2.GaussianBlur(as_picture(image), (0, 0), _SMOOTHING)
+    flooded = cv2.watershed(smooth, markers.copy())
     flooded = np.where(markers > 0, markers, flooded)  # OpenCV takes them off the image's rim
     # Border pixels, marked −1, go to a neighbour; none is left after as many steps as it takes.
     while (flooded <= 0).any():
@@ -89,13 +93,18 @@ def build_graph(image: np.ndarray, spacing: float, colour_scale: float) -> Super
     """The graph of an image's superpixels.
 
     Args:
-        image: (H, W, 3) uint8 RGB.
+        image: (H, W, C) uint8, or float32 from 0 to 255; three channels are taken for colours.
         spacing: of the superpixels, pixels.
         colour_scale: the difference of colours, in units of OpenCV's 8-bit Lab, at which a weight
-            has fallen to exp(−1/2).
+            has fallen to exp(−1/2). Where the channels are no colours, their difference is the
+            root mean square over the channels, times √3.
     """
     superpixels, number = cut_superpixels(image, spacing)
-    lab = cv2.cvtColor(image, cv2.COLOR_RGB2LAB).transpose(2, 0, 1)
+    channels = image.shape[2]
+    if channels == 3:
+        values = cv2.cvtColor(as_picture(image), cv2.COLOR_RGB2LAB)
+    else:
+        values = image * math.sqrt(3 / channels)
     starts = np.concatenate([superpixels[:, :-1].ravel(), superpixels[:-1].ravel()])
     ends = np.concatenate([superpixels[:, 1:].ravel(), superpixels[1:].ravel()])
     apart = starts != ends
@@ -103,7 +112,7 @@ def build_graph(image: np.ndarray, spacing: float, colour_scale: float) -> Super
     pairs = np.minimum(starts, ends) * number + np.maximum(starts, ends)
     pairs, lengths = np.unique(pairs, return_counts=True)
     starts, ends = pairs // number, pairs % number
-    colours = superpixel_means(superpixels, number, lab)
+    colours = superpixel_means(superpixels, number, values.transpose(2, 0, 1))
     squared = ((colours[starts] - colours[ends]) ** 2).sum(axis=1)
     weights = lengths / spacing * np.exp(-squared / (2 * colour_scale**2)) + _WEAKEST_EDGE
     return SuperpixelGraph(superpixels, number, starts, ends, weights)

@@ -227,7 +227,7 @@ def _label(image: ImageStrokes, dataset: Dataset | None, *, boxes_hold_all: bool
     label = rasterise(image.strokes, image.height, image.width)
     if not image.boxes or dataset is None:
         return label
-    photograph = dataset.image(image.image_id)
+    photograph = dataset.picture(image.image_id)
     if photograph.shape[:2] != label.shape:
         raise ValueError(
             f"{dataset.root}: the photograph of {image.image_id!r} has another size than "

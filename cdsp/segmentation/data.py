@@ -188,16 +188,20 @@ class TrainingCrops(TorchDataset):
         """(epoch, index) → the image's views, V of them, each cut by a draw of its own.
 
         Returns:
-            "image" (V, 3, crop, crop) float32, "matrix" (V, 2, 3) float64 and each map
+            "image" (V, C, crop, crop) float32, "matrix" (V, 2, 3) float64 and each map
             (V, crop, crop) uint8; see `cdsp.training.contract.View`.
         """
         epoch, index = item
         image, maps = self._load(self.ids[index])
+        pixels = self.data.dataset.pixels
         views = []
         for number in range(self.views):
             rng = np.random.default_rng([self.seed, epoch, index, *([number] if number else [])])
             draw = draw_augmentation(rng, *image.shape[:2], **self.augmentation)
-            view = {"image": normalise(augment_image(image, draw)), "matrix": draw.matrix}
+            view = {
+                "image": normalise(augment_image(image, draw, pixels), pixels),
+                "matrix": draw.matrix,
+            }
             view |= {name: augment_map(name, values, draw) for name, values in maps.items()}
             views.append(view)
         return {

@@ -104,7 +104,7 @@ def build_trainer(
     num_images = len(dataset.splits["train"])
     check_batch_norm(network_settings, settings, num_images)
     torch.manual_seed(seed)
-    network = build_network(network_settings, len(dataset.classes))
+    network = build_network(network_settings, len(dataset.classes), dataset.pixels)
     if start_from is None:
         network.backbone.load_weights(network_settings.backbone_weights)
     else:
@@ -166,7 +166,9 @@ def build_trainer(
     def write(deployed: nn.Module, path: Path) -> None:
         checkpoint = NetworkCheckpoint(
             kind="segmentation",
-            arguments=segmentation_arguments(network_settings, len(dataset.classes)),
+            arguments=segmentation_arguments(
+                network_settings, len(dataset.classes), dataset.pixels
+            ),
             classes=dataset.classes,
             colours=dataset.colours,
             name=name,
@@ -208,7 +210,7 @@ def load_earlier(
     """Give a network the weights of an earlier run's.
 
     Raises:
-        ValueError: the file holds another network, or one of other classes.
+        ValueError: the file holds another network, or one of other classes or pixels.
     """
     checkpoint = read_network(path, "segmentation")
     checkpoint.require_classes(classes, path)
@@ -220,6 +222,11 @@ def load_earlier(
                 f"{path}: its network has {key} {getattr(earlier, key)!r}, this one "
                 f"{getattr(settings, key)!r}; start from a network of the same kind, or from none"
             )
+    if checkpoint.pixels.kind != network.backbone.pixels.kind:
+        raise ValueError(
+            f"{path}: its network takes {checkpoint.pixels}, this one {network.backbone.pixels}; "
+            "start from a network of the same kind, or from none"
+        )
     network.load_state_dict(checkpoint.network.state_dict())
     logger.info("starting from the weights of %s", path)
 

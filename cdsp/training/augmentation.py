@@ -7,10 +7,11 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from cdsp.io.pixels import RGB, PixelFormat, in_fours
 from cdsp.maps import MAPS
 
-IMAGENET_MEAN = np.array([0.485, 0.456, 0.406], np.float32)
-IMAGENET_STD = np.array([0.229, 0.224, 0.225], np.float32)
+IMAGENET_MEAN = np.array(RGB.mean, np.float32)
+IMAGENET_STD = np.array(RGB.std, np.float32)
 
 
 @dataclass(frozen=True)
@@ -73,17 +74,22 @@ def draw_augmentation(
     return Draw(np.column_stack([linear, offset]), blur, crop_size)
 
 
-def augment_image(image: np.ndarray, draw: Draw) -> np.ndarray:
-    """(H, W, 3) uint8 → (crop, crop, 3) uint8: bilinear, padded with ImageNet's mean colour."""
-    warped = cv2.warpAffine(
-        image,
-        draw.matrix,
-        (draw.crop_size, draw.crop_size),
-        flags=cv2.INTER_LINEAR,
-        borderMode=cv2.BORDER_CONSTANT,
-        borderValue=tuple(np.rint(IMAGENET_MEAN * 255).tolist()),
-    )
-    return cv2.GaussianBlur(warped, (5, 5), 0) if draw.blur else warped
+def augment_image(image: np.ndarray, draw: Draw, pixels: PixelFormat = RGB) -> np.ndarray:
+    """(H, W, C) → (crop, crop, C) of equal kind: bilinear, padded with the mean of each channel."""
+    border = np.rint(np.array(pixels.mean, np.float32) * 255).tolist()
+
+    def warp(part: np.ndarray, channels: slice) -> np.ndarray:
+        warped = cv2.warpAffine(
+            part,
+            draw.matrix,
+            (draw.crop_size, draw.crop_size),
+            flags=cv2.INTER_LINEAR,
+            borderMode=cv2.BORDER_CONSTANT,
+            borderValue=border[channels],
+        )
+        return cv2.GaussianBlur(warped, (5, 5), 0) if draw.blur else warped
+
+    return in_fours(image, warp)
 
 
 def augment_map(name: str, values: np.ndarray, draw: Draw) -> np.ndarray:
@@ -101,7 +107,8 @@ def augment_map(name: str, values: np.ndarray, draw: Draw) -> np.ndarray:
     )
 
 
-def normalise(image: np.ndarray) -> np.ndarray:
-    """(..., H, W, 3) uint8 RGB → (..., 3, H, W) float32 with ImageNet's mean and deviation."""
-    scaled = (image.astype(np.float32) / 255 - IMAGENET_MEAN) / IMAGENET_STD
+def normalise(image: np.ndarray, pixels: PixelFormat = RGB) -> np.ndarray:
+    """(..., H, W, C) from 0 to 255 → (..., C, H, W) float32 by the channels' mean and deviation."""
+    mean, std = (np.array(values, np.float32) for values in (pixels.mean, pixels.std))
+    scaled = (image.astype(np.float32) / 255 - mean) / std
     return np.ascontiguousarray(np.moveaxis(scaled, -1, -3))

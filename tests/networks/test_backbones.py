@@ -5,6 +5,7 @@ from network_contract import BackboneContract
 from torch import Tensor, nn
 from torchvision.ops.misc import SqueezeExcitation
 
+from cdsp.io.pixels import PixelFormat
 from cdsp.networks.backbones import Backbone, Features, build_backbone
 from cdsp.networks.classifier import Classifier
 from cdsp.networks.layers import freeze_batch_norm
@@ -285,3 +286,25 @@ def test_imagenet_weights_that_cannot_be_fetched_are_no_traceback(monkeypatch, t
 
 def refuse(*_, **__):
     raise OSError("no way out")
+
+
+@pytest.mark.parametrize("name", ["resnet18", "mobilenet_v2"])
+@pytest.mark.parametrize("channels", [1, 5])
+def test_weights_for_colours_answer_equal_channels_as_they_answer_grey(
+    tmp_path, caplog, name, channels
+):
+    torch.manual_seed(0)
+    colours = build_backbone(name, 16).eval()
+    torch.save(colours.state_dict(), tmp_path / "weights.pt")
+    mean, std = (0.5,) * channels, (0.25,) * channels
+    other = build_backbone(name, 16, PixelFormat(channels, "uint8", mean=mean, std=std)).eval()
+    other.load_weights(str(tmp_path / "weights.pt"))
+    assert f"weights.pt: its weights for 3 colours become weights for {channels} ch" in caplog.text
+    grey = torch.randn(2, 1, 33, 49)
+    with torch.inference_mode():
+        for wanted, found in zip(
+            colours(grey.expand(-1, 3, -1, -1)),
+            other(grey.expand(-1, channels, -1, -1)),
+            strict=True,
+        ):
+            torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-4)

@@ -6,6 +6,7 @@ names in `cdsp.networks.settings.BACKBONES`.
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -15,14 +16,16 @@ import torch
 from torch import Tensor, nn
 
 from cdsp.io.outputs import file_digest
+from cdsp.io.pixels import RGB, PixelFormat
 from cdsp.networks.settings import BACKBONES, BackboneName, backbone_class
 from cdsp.networks.tensor_files import describe_mismatch, read_tensors, require_finite
 from cdsp.settings import nearest
-from cdsp.training.augmentation import IMAGENET_MEAN, IMAGENET_STD
+
+logger = logging.getLogger(__name__)
 
 
 class Features(NamedTuple):
-    """What a backbone computes from (B, 3, H, W) images.
+    """What a backbone computes from (B, C, H, W) images.
 
     Attributes:
         low_level: (B, C, ceil(H/4), ceil(W/4)) for a convolutional backbone.
@@ -54,6 +57,7 @@ class Backbone(nn.Module):
         exact_sides: whether it takes valid sides only.
         other_weights: prefixes of the keys in a file of its weights that are not its own.
         name: in the configuration.
+        pixels: of the images that it takes; see `take_pixels`.
         output_stride: pixels per feature of its last feature map.
         strides: pixels per feature of "low_level" and "backbone".
         channels: of "low_level" and "backbone".
@@ -61,14 +65,15 @@ class Backbone(nn.Module):
     """
 
     output_strides: ClassVar[tuple[int, ...]] = (8, 16, 32)
-    mean: ClassVar[tuple[float, float, float]] = tuple(IMAGENET_MEAN.tolist())
-    std: ClassVar[tuple[float, float, float]] = tuple(IMAGENET_STD.tolist())
+    mean: ClassVar[tuple[float, ...]] = RGB.mean
+    std: ClassVar[tuple[float, ...]] = RGB.std
     align_corners: ClassVar[bool] = True
     side_step: ClassVar[int] = 16
     exact_sides: ClassVar[bool] = False
     other_weights: ClassVar[tuple[str, ...]] = ()
 
     name: str
+    pixels: PixelFormat = RGB
     output_stride: int
     strides: dict[Literal["low_level", "backbone"], int]
     channels: dict[Literal["low_level", "backbone"], int]
@@ -99,8 +104,33 @@ class Backbone(nn.Module):
         self.channels = {"low_level": low_level_channels, "backbone": channels}
         self.pyramid_channels = pyramid_channels
 
+    def take_pixels(self, pixels: PixelFormat) -> None:
+        """Make it a network for other images, before weights are loaded.
+
+        The first convolution is replaced where they have another number of channels.
+        """
+        self.pixels = pixels
+        if pixels.channels == RGB.channels:
+            return
+        name, first = next(
+            (name, child) for name, child in self.named_modules() if isinstance(child, nn.Conv2d)
+        )
+        assert first.groups == 1
+        assert not isinstance(first.padding, str)
+        parent, _, last = name.rpartition(".")
+        other = nn.Conv2d(
+            pixels.channels,
+            first.out_channels,
+            first.kernel_size,  # type: ignore[arg-type]
+            first.stride,  # type: ignore[arg-type]
+            first.padding,  # type: ignore[arg-type]
+            first.dilation,  # type: ignore[arg-type]
+            bias=first.bias is not None,
+        )
+        setattr(self.get_submodule(parent), last, other)
+
     def extract(self, images: Tensor) -> Features:
-        """(B, 3, H, W) images, normalised by `mean` and `std` → `Features`."""
+        """(B, C, H, W) images, normalised by `mean` and `std` → `Features`."""
         raise NotImplementedError
 
     def imagenet_state(self) -> dict[str, Any]:
@@ -114,7 +144,7 @@ class Backbone(nn.Module):
         )
 
     def forward(self, images: Tensor) -> Features:
-        """(B, 3, H, W) images, normalised by ImageNet's mean and deviation → `Features`.
+        """(B, C, H, W) images, normalised by the mean and deviation of `pixels` → `Features`.
 
         Raises:
             ValueError: a side of the images that the backbone does not take.
@@ -130,7 +160,7 @@ class Backbone(nn.Module):
 
     def _renormalise(self, images: Tensor) -> Tensor:
         """From ImageNet's mean and deviation, by which all images are normalised, to its own."""
-        if (self.mean, self.std) == (Backbone.mean, Backbone.std):
+        if (self.mean, self.std) == (Backbone.mean, Backbone.std) or self.pixels.channels != 3:
             return images
         given_mean, given_std, mean, std = (
             images.new_tensor(values)[:, None, None]
@@ -189,11 +219,32 @@ class Backbone(nn.Module):
             return
         state = self.imagenet_state() if source == "imagenet" else read_tensors(Path(source))
         given = {k: value for k, value in state.items() if not k.startswith(self.other_weights)}
+        self._adapt_colours(given, source)
         problems = describe_mismatch(self.state_dict(), given)
         if problems:
             raise ValueError(f"{source}: not the weights of {self.name}: {problems}")
         require_finite(given, source)
         self.load_state_dict(given)
+
+    def _adapt_colours(self, state: dict[str, Any], source: str) -> None:
+        """Turn weights for three colours into weights for this backbone's channels, in place.
+
+        Each channel gets the mean over the colours, times 3 ÷ channels, so that an image whose
+        channels are equal is answered as a grey photograph is.
+        """
+        number = self.pixels.channels
+        for name, own in self.state_dict().items():
+            given = state.get(name)
+            if number == RGB.channels or given is None or own.ndim != 4:
+                continue
+            if (own.shape[1], given.shape[1:2]) == (number, (RGB.channels,)):
+                mean = given.float().mean(dim=1, keepdim=True)
+                state[name] = mean.repeat(1, number, 1, 1) * (RGB.channels / number)
+                logger.warning(
+                    "%s: its weights for 3 colours become weights for %d channels, by their mean",
+                    source,
+                    number,
+                )
 
 
 def weights_content(source: str) -> dict[str, str]:
@@ -210,8 +261,13 @@ def weights_content(source: str) -> dict[str, str]:
     return {"backbone_content": file_digest(Path(source))}
 
 
-def build_backbone(name: str, output_stride: int) -> Backbone:
+def build_backbone(name: str, output_stride: int, pixels: PixelFormat = RGB) -> Backbone:
     """A backbone with random weights.
+
+    Args:
+        name: one of `BACKBONES`.
+        output_stride: one that the backbone has.
+        pixels: of the images.
 
     Raises:
         ValueError: an unknown name, or an output stride that the backbone does not have.
@@ -225,4 +281,6 @@ def build_backbone(name: str, output_stride: int) -> Backbone:
             f"output_stride {output_stride}: {name} has {expected}; set output_stride to one of "
             "them, with a head that serves it"
         )
-    return kind(name, output_stride)
+    backbone = kind(name, output_stride)
+    backbone.take_pixels(pixels)
+    return backbone

@@ -13,6 +13,7 @@ from typing import Any, ClassVar, NamedTuple
 
 from torch import Tensor, nn
 
+from cdsp.io.pixels import RGB, PixelFormat
 from cdsp.networks.backbones import Backbone, Features, build_backbone
 from cdsp.networks.interface import FeatureName, NetworkOutput
 from cdsp.networks.settings import NetworkSettings, head_class
@@ -75,7 +76,7 @@ class SegmentationNetwork(nn.Module):
         raise NotImplementedError
 
     def forward(self, images: Tensor) -> NetworkOutput:
-        """(B, 3, H, W) images, normalised by ImageNet's mean and deviation → `NetworkOutput`."""
+        """(B, C, H, W) images, normalised by the backbone's `pixels` → `NetworkOutput`."""
         features = self.backbone(images)
         decoded = self.decode(features)
         named: dict[FeatureName, Tensor] = {
@@ -102,17 +103,20 @@ class SegmentationNetwork(nn.Module):
         ]
 
 
-def build_network(settings: NetworkSettings, num_classes: int) -> SegmentationNetwork:
+def build_network(
+    settings: NetworkSettings, num_classes: int, pixels: PixelFormat = RGB
+) -> SegmentationNetwork:
     """A segmentation network with random weights.
 
     Args:
         settings: head and backbone.
         num_classes: number of classes, background included.
+        pixels: of the images.
 
     Raises:
         ValueError: the backbone does not have the output stride.
     """
     head = head_class(settings.head)
-    backbone = build_backbone(settings.backbone, settings.stride)
+    backbone = build_backbone(settings.backbone, settings.stride, pixels)
     options = parse_settings(head.Options, settings.head_options, "head_options")
     return head(backbone, num_classes, options)  # type: ignore[arg-type, call-arg]

@@ -46,7 +46,7 @@ def draw_distance_maps(
             f"scribbles and {[*pseudo_label_exponents]} of the pseudo-labels; expected at least "
             "one image and one λ"
         )
-    images = [dataset.image(image_id) for image_id in ids]
+    images = [dataset.picture(image_id) for image_id in ids]
     strokes, regions = (
         [_label(store, dataset, image_id) for image_id in ids] for store in (scribbles, labels)
     )

@@ -57,20 +57,20 @@ def draw_panel(
         dataset = dataset.training_on(store)
     ids = choose_images(dataset, num_images, split)
     columns: list[tuple[str, list[np.ndarray]]] = []
-    images = [dataset.image(image_id) for image_id in ids]
+    pictures = [dataset.picture(image_id) for image_id in ids]
     if "scribble" in stores:
         scribbles = [stores["scribble"][image_id] for image_id in ids]
         drawn = [
             overlay_scribbles(*pair, dataset.palette)
-            for pair in zip(images, scribbles, strict=True)
+            for pair in zip(pictures, scribbles, strict=True)
         ]
         columns.append(("image + scribbles", drawn))
     else:
-        columns.append(("image", images))
+        columns.append(("image", pictures))
     labels: list[np.ndarray] = []
     if "pseudo_label" in stores:
         labels = [stores["pseudo_label"][image_id] for image_id in ids]
-        columns.append(("pseudo-label", _overlays(images, labels, dataset.palette)))
+        columns.append(("pseudo-label", _overlays(pictures, labels, dataset.palette)))
     for name, title in (
         ("scribble_distance", "scribble distance"),
         ("pseudo_label_distance", "boundary distance"),
@@ -82,25 +82,26 @@ def draw_panel(
     for path in progress(weights, "predicting the panel"):
         checkpoint = read_network(path, "segmentation")
         network = checkpoint.network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        seen = dataset.seen_as(checkpoint.pixels)
         predictions = [
-            predict_probabilities(network, image, settings, device)
+            predict_probabilities(network, seen.image(image_id), settings, device)
             .argmax(dim=0)
             .to(torch.uint8)
             .cpu()
             .numpy()
-            for image in images
+            for image_id in ids
         ]
         labels += predictions
         columns.append(
             (
                 method_title(checkpoint.name["method"]),
-                _overlays(images, predictions, dataset.palette),
+                _overlays(pictures, predictions, dataset.palette),
             )
         )
     if split == "val" or dataset.train_masks:
         truth = [dataset.mask(image_id) for image_id in ids]
         labels += truth
-        columns.append(("truth", _overlays(images, truth, dataset.palette)))
+        columns.append(("truth", _overlays(pictures, truth, dataset.palette)))
     legend = {dataset.classes[value]: dataset.palette[value] for value in _present(labels)}
     figure = picture_grid(columns, ids, legend)
     with atomic_path(output) as temporary:

@@ -45,7 +45,7 @@ def draw_worst_labels(
     drawn: list[list[np.ndarray]] = [[], [], []]
     present: set[int] = set()
     for _, image_id in worst:
-        image, mask, label = dataset.image(image_id), dataset.mask(image_id), labels[image_id]
+        image, mask, label = dataset.picture(image_id), dataset.mask(image_id), labels[image_id]
         drawn[0].append(overlay_scribbles(image, scribbles[image_id], dataset.palette))
         drawn[1].append(overlay(image, label, dataset.palette))
         drawn[2].append(overlay(image, mask, dataset.palette))

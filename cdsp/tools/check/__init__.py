@@ -76,6 +76,8 @@ def _report(
         sizes = [(width, height) for _, height, width in dataset.images.values()]
         smallest, largest = min(sizes, key=math.prod), max(sizes, key=math.prod)
         lines[0] += f", {smallest[0]}×{smallest[1]} to {largest[0]}×{largest[1]} pixels"
+    if not content.pixels.is_common:
+        lines[0] += f", {content.pixels}"
     has_masks = (("training", content.train_masks), ("validation", val))
     masked = [name for name, there in has_masks if there]
     lines.append(f"masks: of the {' and '.join(masked)} images" if masked else "masks: none")

@@ -143,6 +143,7 @@ def _dataset(root: Path, content: FolderContent, classes: tuple[str, ...]) -> Da
         train_masks=content.train_masks,
         digest="",
         masks=content.masks,
+        pixels=content.pixels,
     )
 
 

@@ -66,7 +66,7 @@ def _annotated(dataset: Dataset, image: ImageStrokes) -> tuple[np.ndarray, np.nd
     scale = _SIDE / max(image.height, image.width)
     size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
     method = cv2.INTER_AREA if scale < 1 else cv2.INTER_NEAREST
-    reduced = cv2.resize(dataset.image(image.image_id), size, interpolation=method)
+    reduced = cv2.resize(dataset.picture(image.image_id), size, interpolation=method)
     label = rasterise(image.strokes, image.height, image.width)
     label = cv2.resize(_widened(label, scale), size, interpolation=cv2.INTER_NEAREST)
     drawn = overlay_scribbles(reduced, label, dataset.palette)

@@ -172,7 +172,7 @@ def preview_folder(
         rows = [
             PreviewedImage(
                 image_id,
-                dataset.image(image_id),
+                dataset.picture(image_id),
                 scribbles[image_id],
                 {p.recipe: (p.labels[image_id], p.images[image_id]) for p in previews},
             )
