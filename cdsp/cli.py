@@ -31,8 +31,8 @@ STAGES = {
 }
 """Name of a stage → what its command does; the command stands in ``cdsp/<stage>/command.py``."""
 
-GROUPS = ("dataset", "scribbles", "pseudo_labels", "reporting")
-"""The stages that have several commands, such as `cdsp dataset shapes`."""
+GROUPS = ("dataset", "scribbles", "pseudo_labels", "reporting", "export")
+"""What has several commands, such as `cdsp dataset shapes`."""
 
 TOOLS = {
     "start": "Write a configuration for photographs and strokes of your own, planned from them.",
@@ -40,7 +40,7 @@ TOOLS = {
     "plan": "Say how many runs tables need, how many are made, and how long the others take.",
     "preview": "Spread strokes into labels in seconds, without a network, and show them.",
     "predict": "Segment photographs of your own.",
-    "export": "Write the maps of a label store as palette PNGs.",
+    "export": "Write the maps of a label store as PNGs.",
     "accept": "Accept what you changed by hand in a .json or .jsonl file.",
 }
 """The commands of ``cdsp/tools/command.py``."""
@@ -97,11 +97,12 @@ def _module(name: str) -> ModuleType:
 
 
 def _add_command(app: typer.Typer, name: str, module: ModuleType) -> None:
-    """Add a group of commands, where the module has one, or else its function of that name."""
-    if hasattr(module, "app"):
-        app.add_typer(module.app, name=name, help=STAGES[name], no_args_is_help=True)
+    """Add what a module has under a name: a group of commands, or a function."""
+    found = module.app if hasattr(module, "app") else getattr(module, name)
+    if isinstance(found, typer.Typer):
+        app.add_typer(found, name=name, help=(STAGES | TOOLS)[name], no_args_is_help=True)
     else:
-        app.command(name)(getattr(module, name))
+        app.command(name)(found)
 
 
 def main(arguments: list[str] | None = None) -> None:

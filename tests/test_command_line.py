@@ -46,7 +46,7 @@ def run(*words):
 
 def test_every_stage_has_a_command_of_its_name():
     assert set(STAGES) < {path[0] for path in ALL if path}
-    assert {("predict",), ("export",), ("settings",)} < set(ALL)
+    assert {("predict",), ("export", "maps"), ("settings",)} < set(ALL)
 
 
 @pytest.mark.parametrize("path", ALL, ids=lambda path: " ".join(path) or "cdsp")
@@ -85,7 +85,7 @@ def test_settings_lists_every_stage_and_every_setting():
 
 
 def test_maps_of_a_store_are_exported_as_images(tiny_data, tmp_path):
-    run("export", tiny_data.scribbles / "labels.h5", "--output", tmp_path / "png")
+    run("export", "maps", tiny_data.scribbles / "labels.h5", "--output", tmp_path / "png")
     store = LabelStore(tiny_data.scribbles / "labels.h5")
     assert {path.stem for path in (tmp_path / "png").glob("*.png")} == set(store)
     for image_id in store:
@@ -154,7 +154,7 @@ def test_labels_from_strokes_and_from_a_network_by_hand(tiny_data, tiny_weights,
         assert 0 < measured["mean_iou"] < 1
         assert measured["held_out_accuracy"] is None
     with pytest.raises(ValueError, match="probabilities have several maps per image"):
-        run("export", found, "--output", tmp_path / "png")
+        run("export", "maps", found, "--output", tmp_path / "png")
 
 
 # Arguments of a mistaken call and what the one line has to say.
@@ -176,7 +176,7 @@ MISTAKES = [
     ),
     (["distance_maps", "absent.h5", "--exponent", "2", "--output", "o"], "absent.h5: no such"),
     (["reporting", "table", "absent.json", "--output", "t.csv"], "absent.json: no such file"),
-    (["export", "absent.h5", "--output", "o"], "absent.h5: no such label store"),
+    (["export", "maps", "absent.h5", "--output", "o"], "absent.h5: no such label store"),
 ]
 
 
@@ -191,9 +191,9 @@ def test_mistakes_end_in_a_message(arguments, message, tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
-def test_a_mistake_is_one_line_of_a_process_that_fails(tmp_path):
+def test_a_mistake_is_one_line_of_a_process_that_fails(tiny_weights, tmp_path):
     missing = tmp_path / "absent.jpg"
-    words = ["predict", missing, "--checkpoint", "none.pt", "--output", "out", "--device", "cpu"]
+    words = ["predict", missing, "--run", tiny_weights, "--output", "out", "--device", "cpu"]
     result = subprocess.run(
         [sys.executable, "-m", "cdsp.cli", *map(str, words)],
         capture_output=True,
@@ -207,7 +207,7 @@ def test_a_mistake_is_one_line_of_a_process_that_fails(tmp_path):
 
 def test_an_unknown_device_is_a_mistake_too(tiny_weights, tmp_path, monkeypatch):
     image = tmp_path / "image.png"
-    words = ["cdsp", "predict", str(image), "--checkpoint", str(tiny_weights)]
+    words = ["cdsp", "predict", str(image), "--run", str(tiny_weights)]
     monkeypatch.setattr(sys, "argv", [*words, "--output", str(tmp_path), "--device", "cuda:77"])
     with pytest.raises(SystemExit) as caught:
         cli.main()

@@ -1,9 +1,8 @@
-"""Evaluate a trained network on the validation images, and predict one's own photographs."""
+"""Evaluate a trained network on the validation images."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,18 +14,11 @@ from cdsp.evaluation.measure import count_predictions, find_truth, null_for_nan,
 from cdsp.evaluation.probe import LinearProbe
 from cdsp.evaluation.settings import EvaluationSettings
 from cdsp.evaluation.truth import Agreement, own_labels
-from cdsp.io.files import (
-    class_palette,
-    read_image,
-    write_label,
-    write_picture,
-    write_text,
-)
+from cdsp.io.files import write_label
 from cdsp.io.outputs import check_outputs
 from cdsp.metrics import class_indices
 from cdsp.networks.checkpoint import read_network
 from cdsp.networks.predictor import predict_probabilities
-from cdsp.pictures.overlay import overlay
 from cdsp.progress import progress
 from cdsp.training import runtime
 
@@ -120,49 +112,3 @@ def evaluate(
         training=checkpoint.settings,
         environment={**runtime.describe(device), **runtime.describe_command()},
     )
-
-
-def predict(
-    images: Sequence[Path],
-    weights: Path,
-    output: Path,
-    settings: EvaluationSettings | None,
-    device: torch.device,
-) -> None:
-    """Segment photographs: a palette PNG of class indices and a picture to look at for each.
-
-    Args:
-        images: photographs of any size and common format.
-        weights: the network's file.
-        output: folder for ``<name>.png`` and ``<name>_overlay.jpg``, and ``classes.txt``, which
-            names the indices.
-        settings: the protocol; None for the network's own.
-        device: where to compute.
-
-    Raises:
-        ValueError: an unreadable file, two images of one name, or a result that would replace a
-            file; before anything is written.
-    """
-    stems = [path.stem for path in images]
-    for path in images:
-        if stems.count(path.stem) > 1:
-            raise ValueError(f"{path}: two images are named {path.stem!r}; predict them apart")
-        if output.resolve() == path.parent.resolve():
-            raise ValueError(f"{path}: give another folder for the results than the image's own")
-        read_image(path)
-    files = [output / f"{name}{ending}" for name in stems for ending in (".png", "_overlay.jpg")]
-    check_outputs([output / "classes.txt", *files], inputs=[*images, weights])
-    checkpoint = read_network(weights, "segmentation")
-    settings = settings or checkpoint.protocol
-    lines = "".join(f"{index} {name}\n" for index, name in enumerate(checkpoint.classes))
-    network = checkpoint.network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    palette = class_palette(checkpoint.classes, checkpoint.colours)
-    write_text(output / "classes.txt", lines)
-    for path in progress(images, "predicting"):
-        image = read_image(path)
-        probability = predict_probabilities(
-            network, image, settings, device, working_size=checkpoint.working_size
-        )
-        prediction = probability.argmax(dim=0).to(torch.uint8).cpu().numpy()
-        write_label(output / f"{path.stem}.png", prediction, palette)
-        write_picture(output / f"{path.stem}_overlay.jpg", overlay(image, prediction, palette))

@@ -38,7 +38,7 @@ def describe_tables(tables: Iterable[Path]) -> list[str]:
             continue
         lines.append("  its network on photographs of your own:")
         weights = read_evaluation(best.metrics[0]).weights
-        lines.append(f"    cdsp predict photo.jpg --checkpoint {weights} --output predictions")
+        lines.append(f"    cdsp predict photo.jpg --run {weights} --output predictions")
     return lines
 
 

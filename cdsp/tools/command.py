@@ -8,7 +8,16 @@ from typing import Annotated
 
 import typer
 
-from cdsp.options import DeviceOption, OutputFolder, ProtocolOption, parse_option, parse_protocol
+from cdsp.options import (
+    DeviceOption,
+    OutputFolder,
+    ProtocolOption,
+    parse_option,
+    parse_protocol,
+)
+
+_RUN = "The network: its name below results/, such as mine/cdsp, or its weights.pt."
+RunOption = Annotated[str, typer.Option(help=_RUN)]
 
 
 def settings(
@@ -142,20 +151,42 @@ def preview(
 
 
 def predict(
-    images: Annotated[list[Path], typer.Argument(help="Photographs.")],
-    checkpoint: Annotated[Path, typer.Option(help="weights.pt of a run.")],
+    images: Annotated[
+        list[str],
+        typer.Argument(help="Photographs, folders of them, or patterns such as 'a*.tif'."),
+    ],
+    run: RunOption,
     output: OutputFolder,
     settings: ProtocolOption = "",
+    probabilities: Annotated[
+        bool, typer.Option("--probabilities", help="Also keep all probabilities, in HDF5 files.")
+    ] = False,
+    entropy: Annotated[
+        bool, typer.Option("--entropy", help="Also draw where the network is not sure.")
+    ] = False,
     device: DeviceOption = "auto",
 ) -> None:
-    """Segment photographs of your own: class indices as palette PNG, and a picture to look at."""
-    from cdsp.evaluation.evaluate import predict as predict_images
+    """Segment photographs: class indices as palette PNG, pictures to look at, areas as CSV."""
+    from cdsp.tools.predict import predict as predict_photographs
+    from cdsp.tools.trained import find_weights
     from cdsp.training import runtime
 
-    predict_images(images, checkpoint, output, parse_protocol(settings), runtime.prepare(1, device))
+    predict_photographs(
+        images,
+        find_weights(run),
+        output,
+        parse_protocol(settings),
+        runtime.prepare(1, device),
+        probabilities=probabilities,
+        entropy=entropy,
+    )
 
 
-def export(
+export = typer.Typer()
+
+
+@export.command("maps")
+def export_maps(
     store: Annotated[Path, typer.Argument(help="A store of scribbles, labels or distances.")],
     output: OutputFolder,
 ) -> None:

@@ -9,12 +9,13 @@ import torch
 from PIL import Image
 
 from cdsp.dataset.prepare import describe_folder, make_shapes
-from cdsp.evaluation.evaluate import evaluate, predict
+from cdsp.evaluation.evaluate import evaluate
 from cdsp.evaluation.settings import EvaluationSettings
 from cdsp.io.files import VOC_PALETTE, read_label, write_label
 from cdsp.io.json_files import read_object
 from cdsp.networks.checkpoint import read_network, write_network
 from cdsp.networks.predictor import predict_probabilities
+from cdsp.tools.predict import predict
 
 CPU = torch.device("cpu")
 QUICK = EvaluationSettings(scales=(1.0,), long_side=0, window=0)
@@ -150,72 +151,6 @@ def test_a_data_set_of_other_classes_is_refused(tiny_weights, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-@pytest.fixture
-def photographs(tmp_path):
-    rng = np.random.default_rng(0)
-    paths = []
-    for name, mode, size in (
-        ("one.jpg", "RGB", (40, 30)),
-        ("grey.png", "L", (17, 33)),
-        ("dot.bmp", "RGB", (1, 1)),
-        ("see through.png", "RGBA", (20, 5)),
-    ):
-        noise = rng.integers(0, 256, (size[1], size[0], 4), dtype=np.uint8)
-        paths.append(tmp_path / "photographs" / name)
-        paths[-1].parent.mkdir(exist_ok=True)
-        Image.fromarray(noise).convert(mode).save(paths[-1])
-    return paths
-
-
-def test_photographs_of_any_size_and_mode_are_segmented(photographs, tiny_weights, tmp_path):
-    output = tmp_path / "predicted"
-    predict(photographs, tiny_weights, output, QUICK, CPU)
-    names = {
-        name for path in photographs for name in (f"{path.stem}.png", f"{path.stem}_overlay.jpg")
-    }
-    assert {path.name for path in output.glob("[!.]*")} == names | {"classes.txt"}
-    checkpoint = read_network(tiny_weights, "segmentation")
-    lines = (output / "classes.txt").read_text().splitlines()
-    assert lines[0] == "0 background"
-    assert [line.split(" ", 1)[1] for line in lines] == list(checkpoint.classes)
-    network = checkpoint.network
-    for path in photographs:
-        with Image.open(path) as file:
-            image = np.array(file.convert("RGB"))
-        label = read_label(output / f"{path.stem}.png")
-        probability = predict_probabilities(network, image, QUICK, CPU)
-        np.testing.assert_array_equal(label, probability.argmax(dim=0).numpy())
-        with Image.open(output / f"{path.stem}_overlay.jpg") as file:
-            picture = np.array(file)
-        assert picture.shape == image.shape
-    predict(photographs[:1], tiny_weights, tmp_path / "again", QUICK, CPU)
-    for name in ("one.png", "one_overlay.jpg"):
-        assert (tmp_path / "again" / name).read_bytes() == (output / name).read_bytes()
-
-
-def test_nothing_that_is_there_is_replaced(photographs, tiny_weights, tmp_path):
-    output = tmp_path / "own"
-    output.mkdir()
-    own = output / f"{photographs[0].stem}.png"
-    for make in (
-        lambda: own.write_bytes(b"mine"),
-        lambda: own.symlink_to(photographs[0]),
-        lambda: own.symlink_to(tmp_path / "nowhere"),
-    ):
-        make()
-        before = {path: path.lstat().st_mtime_ns for path in tmp_path.rglob("*")}
-        with pytest.raises(ValueError, match=f"{own.name}: (is there|would replace)"):
-            predict(photographs, tiny_weights, output, QUICK, CPU)
-        assert {path: path.lstat().st_mtime_ns for path in tmp_path.rglob("*")} == before
-        own.unlink()
-    predict(photographs[:1], tiny_weights, output, QUICK, CPU)
-    predict(photographs[1:2], tiny_weights, output, QUICK, CPU)  # more into the same folder
-    (output / "classes.txt").write_text("my notes")
-    with pytest.raises(ValueError, match=r"classes\.txt: is there already"):
-        predict(photographs[2:], tiny_weights, output, QUICK, CPU)
-    assert (output / "classes.txt").read_text() == "my notes"
-
-
 def test_enlarged_photographs_are_measured_and_predicted_as_they_were(
     tiny_data, tiny_weights, tmp_path
 ):
@@ -251,33 +186,9 @@ def test_enlarged_photographs_are_measured_and_predicted_as_they_were(
     # What differs is where a border between two classes runs within an enlarged pixel.
     assert np.abs(confusions[1] / factor**2 - confusions[0]).sum() < 0.03 * confusions[0].sum()
     photographs = [large.root / large.images[image_id][0] for image_id in others]
-    predict(photographs, weights, tmp_path / "predicted", None, CPU)
+    predict(list(map(str, photographs)), weights, tmp_path / "predicted", None, CPU)
     for image_id in others:
         image = dataset.image(image_id)
         probability = predict_probabilities(checkpoint.network, image, checkpoint.protocol, CPU)
         found = read_label(tmp_path / f"predicted/{image_id}.png")[::factor, ::factor]
         assert (found == probability.argmax(dim=0).numpy()).mean() > 0.95
-
-
-@pytest.mark.parametrize("problem", ["unreadable", "missing", "twice", "own folder"])
-def test_wrong_photographs_end_before_anything_is_written(
-    photographs, tiny_weights, tmp_path, problem
-):
-    output, wrong = tmp_path / "predicted", photographs[-1]
-    if problem == "unreadable":
-        wrong.write_bytes(wrong.read_bytes()[:50])
-        message = "see through.png: not a readable image"
-    elif problem == "missing":
-        wrong.unlink()
-        message = "see through.png: no such image"
-    elif problem == "twice":
-        photographs.append(wrong.parent.parent / "one.png")
-        Image.new("RGB", (5, 5)).save(photographs[-1])
-        message = "two images are named 'one'"
-    else:
-        output = tmp_path / "photographs"
-        message = "give another folder for the results"
-    before = sorted(tmp_path.rglob("*"))
-    with pytest.raises(ValueError, match=message):
-        predict(photographs, tiny_weights, output, QUICK, CPU)
-    assert sorted(tmp_path.rglob("*")) == before

@@ -23,7 +23,7 @@ def test_the_best_row_the_pictures_and_the_command_are_told(tmp_path):
     assert "table1_panel.png" in text
     assert "best of 3 rows: both, deeplabv3plus-resnet18, full, cam: mIoU (%) 61.00" in text
     assert lines[-1].strip() == (
-        "cdsp predict photo.jpg --checkpoint both/weights.pt --output predictions"
+        "cdsp predict photo.jpg --run both/weights.pt --output predictions"
     )
 
 

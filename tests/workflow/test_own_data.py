@@ -150,7 +150,7 @@ def test_the_same_command_again_does_nothing(copy):
 
 def test_predictions_have_the_colours_of_the_configuration(project, tmp_path):
     photograph = project / "data/mine/JPEGImages/drawn0.png"
-    words = ["predict", photograph, "--checkpoint", project / WEIGHTS, "--output", tmp_path]
+    words = ["predict", photograph, "--run", project / WEIGHTS, "--output", tmp_path]
     result = CliRunner().invoke(cli.build_app(str(words[0])), [*map(str, words), "--device", "cpu"])
     assert result.exit_code == 0, result.output
     with Image.open(tmp_path / "drawn0.png") as prediction:
@@ -197,7 +197,7 @@ def test_without_masks_a_table_is_of_held_out_strokes_and_the_terminal_tells_of_
     run = f"scribble_only {NETWORK} hold_out-0.5 seed 0"
     assert re.search(rf"{run}: epoch 1/1, step \d+/\d+  loss \d.*images/s  took \d+", printed)
     assert f"best of 1 rows: scribble_only, {NETWORK}, hold_out-0.5: held-out strokes" in printed
-    command = re.search(r"cdsp predict photo.jpg --checkpoint (\S+) --output predictions", printed)
+    command = re.search(r"cdsp predict photo.jpg --run (\S+) --output predictions", printed)
     assert command is not None
     assert (copy / command[1]).is_file()
 
