@@ -40,7 +40,7 @@ TOOLS = {
     "plan": "Say how many runs tables need, how many are made, and how long the others take.",
     "preview": "Spread strokes into labels in seconds, without a network, and show them.",
     "predict": "Segment photographs of your own.",
-    "export": "Write the maps of a label store as PNGs.",
+    "export": "Write the maps of a label store as PNGs, or a network as an ONNX graph.",
     "accept": "Accept what you changed by hand in a .json or .jsonl file.",
 }
 """The commands of ``cdsp/tools/command.py``."""

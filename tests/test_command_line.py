@@ -46,7 +46,7 @@ def run(*words):
 
 def test_every_stage_has_a_command_of_its_name():
     assert set(STAGES) < {path[0] for path in ALL if path}
-    assert {("predict",), ("export", "maps"), ("settings",)} < set(ALL)
+    assert {("predict",), ("export", "onnx"), ("settings",)} < set(ALL)
 
 
 @pytest.mark.parametrize("path", ALL, ids=lambda path: " ".join(path) or "cdsp")

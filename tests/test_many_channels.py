@@ -36,6 +36,7 @@ from cdsp.segmentation.data import open_training_data
 from cdsp.segmentation.method import parse_method
 from cdsp.segmentation.settings import SegmentationSettings
 from cdsp.segmentation.train import train_segmentation
+from cdsp.tools.export_onnx import export_onnx
 from cdsp.tools.predict import predict
 
 CPU = torch.device("cpu")
@@ -170,6 +171,24 @@ def test_a_network_is_evaluated_and_predicts_by_the_pixels_that_it_learnt(
                 read_label(tmp_path / folder / f"{path.stem}.png"), expected.argmax(dim=0).numpy()
             )
         assert (tmp_path / "predicted" / f"{path.stem}_overlay.jpg").is_file()
+
+
+def test_an_onnx_graph_takes_the_values_of_the_file(dataset, trained, tmp_path):
+    runtime = pytest.importorskip("onnxruntime")
+    weights = trained / "run" / "weights.pt"
+    export_onnx(weights, tmp_path / "network.onnx")
+    session = runtime.InferenceSession(tmp_path / "network.onnx")
+    path = dataset.root / dataset.images[dataset.splits["val"][0]][0]
+    (found,) = session.run(None, {"image": tifffile.imread(path)})
+    checkpoint = read_network(weights, "segmentation")
+    expected = predict_probabilities(
+        checkpoint.network,
+        open_photograph(path, checkpoint.pixels).whole,
+        WHOLE_IMAGE,
+        CPU,
+        working_size=checkpoint.working_size,
+    )
+    np.testing.assert_allclose(found, expected, atol=0.005)
 
 
 def test_pictures_are_drawn_of_them(dataset, trained, tmp_path):

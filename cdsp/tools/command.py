@@ -10,6 +10,7 @@ import typer
 
 from cdsp.options import (
     DeviceOption,
+    OutputFile,
     OutputFolder,
     ProtocolOption,
     parse_option,
@@ -17,6 +18,7 @@ from cdsp.options import (
 )
 
 _RUN = "The network: its name below results/, such as mine/cdsp, or its weights.pt."
+RunArgument = Annotated[str, typer.Argument(help=_RUN)]
 RunOption = Annotated[str, typer.Option(help=_RUN)]
 
 
@@ -202,6 +204,15 @@ def export_maps(
         )
     for image_id in progress(opened, f"exporting {opened.kind}"):
         write_label(output / f"{image_id}.png", opened[image_id])
+
+
+@export.command("onnx")
+def export_onnx(run: RunArgument, output: OutputFile) -> None:
+    """Write a network as one ONNX graph, from an image of any size to its probabilities."""
+    from cdsp.tools.export_onnx import export_onnx
+    from cdsp.tools.trained import find_weights
+
+    export_onnx(find_weights(run), output)
 
 
 def accept(
