@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import io
 import logging
+import os
 import sys
 from types import ModuleType
 from typing import Annotated
@@ -108,7 +109,8 @@ def _add_command(app: typer.Typer, name: str, module: ModuleType) -> None:
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line; a user's mistake ends in one message, not in a traceback."""
     arguments = sys.argv[1:] if arguments is None else arguments
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    level = logging.INFO if os.environ.get("RANK", "0") == "0" else logging.WARNING  # torchrun's
+    logging.basicConfig(level=level, format="%(message)s", stream=sys.stderr)
     if isinstance(sys.stdout, io.TextIOWrapper):
         # A terminal's alphabet, or a file's broken name, must not hide the rest of a message.
         sys.stdout.reconfigure(errors="backslashreplace")
@@ -121,14 +123,27 @@ def main(arguments: list[str] | None = None) -> None:
     except (ValueError, OSError) as error:
         message = f"cdsp: {error}"
     except RuntimeError as error:
-        if "DataLoader worker" not in str(error) and "shared memory" not in str(error):
+        message = _explain(error)
+        if not message:
             raise
-        message = (
-            f"cdsp: a data-loading process ended: {str(error).splitlines()[0]}; where shared "
-            "memory (/dev/shm) or memory is small, load in the process itself: --workers 0"
-        )
     # The error is gone here, and with it the progress bar that it held open on the last line.
     sys.exit(message)
+
+
+def _explain(error: RuntimeError) -> str:
+    """What PyTorch says where memory is short, and what to do; "" for any other error."""
+    said = str(error).splitlines()[0] if str(error) else ""
+    if type(error).__name__ == "OutOfMemoryError":
+        return (
+            f"cdsp: the memory of the GPU does not suffice: {said}; take one that nobody else uses "
+            "(CUDA_VISIBLE_DEVICES), lower the sizes among the settings, or use --device cpu"
+        )
+    if "DataLoader worker" in str(error) or "shared memory" in str(error):
+        return (
+            f"cdsp: a data-loading process ended: {said}; where shared memory (/dev/shm) or memory "
+            "is small, load in the process itself: --workers 0"
+        )
+    return ""
 
 
 if __name__ == "__main__":

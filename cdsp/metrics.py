@@ -153,6 +153,15 @@ class HeldOut:
         self.confusion += confusion_matrix(strokes, prediction, num_classes)
         self._pixels += np.stack([number, right, number.astype(np.float64) ** 2])
 
+    @classmethod
+    def joined(cls, parts: Sequence[HeldOut]) -> HeldOut:
+        """What was counted in several parts, of images that no two of them share."""
+        whole = cls(len(parts[0].confusion))
+        for part in parts:
+            whole.confusion += part.confusion
+            whole._pixels += part._pixels
+        return whole
+
     def shares(self) -> list[Share | None]:
         """Per class, the fraction of its held-out pixels that are right; None where none are.
 

@@ -4,6 +4,7 @@ from importlib.metadata import version
 
 import numpy as np
 import pytest
+import torch
 import typer
 from typer.testing import CliRunner
 
@@ -224,3 +225,25 @@ def test_the_version_is_that_of_the_package(capsys):
 def test_help_answers_without_loading_torch():
     code = "import sys, cdsp.cli; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (
+            torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.50 GiB.\nSee docs"),
+            r"the memory of the GPU does not suffice: CUDA out of memory. Tried to allocate 2",
+        ),
+        (
+            RuntimeError("DataLoader worker (pid 7) is killed by signal: Bus error."),
+            r"a data-loading process ended: .*Bus error.*/dev/shm.*--workers 0",
+        ),
+    ],
+)
+def test_short_memory_is_told_in_words(monkeypatch, error, expected):
+    def fail(called):
+        raise error
+
+    monkeypatch.setattr(cli, "build_app", fail)
+    with pytest.raises(SystemExit, match=expected):
+        cli.main(["evaluation"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import platform
 import statistics
 from collections import Counter
 from collections.abc import Collection, Mapping
@@ -228,7 +229,10 @@ def read_dataset(path: Path) -> Dataset:
             f"{path}: not a description of a data set ({error!r}); make it again"
         ) from error
     if not root.is_dir():
-        raise ValueError(f"{path}: its folder {root} does not exist; make {path} again")
+        raise ValueError(
+            f"{path}: its folder {root} does not exist on this machine ({platform.node()}); bring "
+            "the images to the same place as where the file was made, or make it again"
+        )
     return dataset
 
 

@@ -76,7 +76,7 @@ def evaluation(
         parse_protocol(settings),
         output,
         protocol=protocol,
-        device=runtime.prepare(1, device),
+        device=runtime.prepare(1, device, shared=True),
         predictions=predictions,
         labels=labels,
         scribbles=scribbles,

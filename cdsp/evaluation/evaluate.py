@@ -20,7 +20,7 @@ from cdsp.metrics import class_indices
 from cdsp.networks.checkpoint import read_network
 from cdsp.networks.predictor import predict_probabilities
 from cdsp.progress import progress
-from cdsp.training import runtime
+from cdsp.training import ranks, runtime
 
 logger = logging.getLogger(__name__)
 
@@ -40,6 +40,8 @@ def evaluate(
 ) -> dict[str, Any]:
     """Evaluate a network on validation masks or held-out strokes, as the protocol says.
 
+    Where there are several processes, each evaluates its share of the images.
+
     Args:
         weights: the network's file.
         dataset: the images, with masks of its validation images where they are the truth.
@@ -54,7 +56,7 @@ def evaluate(
         full_scribbles: then, the store of all.
 
     Returns:
-        What ``metrics.json`` holds.
+        What ``metrics.json`` holds; nothing in any process but the first, which writes it.
 
     Raises:
         ValueError: the network's classes are not the data set's, there is nothing to measure on,
@@ -82,16 +84,22 @@ def evaluate(
     averaged = class_indices(used.classes, dataset.classes)
     classes = averaged or range(len(dataset.classes))
     probe = LinearProbe(network, len(truth.ids), classes, device)
+    index = {image_id: number for number, image_id in enumerate(truth.ids)}
 
     def predict_image(image_id: str) -> np.ndarray:
         image, label = truth.dataset.image(image_id), truth.label(image_id)
         prediction = predict_label(image)
-        probe.add(image, label, used.long_side or checkpoint.working_size or max(label.shape))
+        side = used.long_side or checkpoint.working_size or max(label.shape)
+        probe.add(index[image_id], image, label, side)
         if predictions is not None:
             write_label(predictions / f"{image_id}.png", prediction, dataset.palette)
         return prediction
 
-    counts = count_predictions(truth, predict_image)
+    share = slice(ranks.rank(), None, ranks.size())
+    counts = count_predictions(truth, predict_image, share, ranks.gather)
+    probe.join(ranks.gather(probe.samples))
+    if ranks.rank() > 0:
+        return {}
     agreement = Agreement(len(dataset.classes))
     if labels is not None:
         own = own_labels(dataset, labels)

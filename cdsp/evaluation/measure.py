@@ -55,19 +55,27 @@ def find_truth(
     return held_out(dataset, scribbles, full_scribbles, trained_on)
 
 
-def count_predictions(truth: Truth, predict: Callable[[str], np.ndarray]) -> HeldOut:
+def count_predictions(
+    truth: Truth,
+    predict: Callable[[str], np.ndarray],
+    share: slice = slice(None),
+    gather: Callable[[HeldOut], list[HeldOut]] = lambda counts: [counts],
+) -> HeldOut:
     """Compare predictions with the truth.
 
     Args:
         truth: the labels.
         predict: image id → (H, W) uint8 predicted classes, of the size of the truth.
+        share: of the images, those of this process.
+        gather: brings what all processes counted together.
 
     Raises:
         ValueError: no pixel of the truth has a class.
     """
     counts = HeldOut(len(truth.dataset.classes))
-    for image_id in progress(truth.ids, "evaluating"):
+    for image_id in progress(truth.ids[share], "evaluating"):
         counts.add(truth.label(image_id), predict(image_id))
+    counts = HeldOut.joined(gather(counts))
     if not counts.confusion.any():
         raise ValueError(
             f"data set {truth.dataset.name!r}: the masks of its {len(truth.ids)} validation images "

@@ -48,13 +48,13 @@ class LinearProbe:
         """
         self.network, self.classes, self.device = network, classes, device
         self.per_image = max(1, MAX_LOCATIONS // num_images)
-        self.features: list[np.ndarray] = []
-        self.labels: list[np.ndarray] = []
+        self.samples: dict[int, tuple[np.ndarray, np.ndarray]] = {}  # features, labels
 
-    def add(self, image: np.ndarray, mask: np.ndarray, long_side: int) -> None:
+    def add(self, index: int, image: np.ndarray, mask: np.ndarray, long_side: int) -> None:
         """Take the features of an image, at a random sample of its labelled locations.
 
         Args:
+            index: of the image.
             image: (H, W, C), 0 to 255.
             mask: (H, W) uint8, 255 where nothing counts.
             long_side: to which the image is brought, pixels.
@@ -76,20 +76,27 @@ class LinearProbe:
             for full, small in zip(size, feature.shape[1:], strict=True)
         )
         found = label[np.ix_(rows, columns)].ravel()
-        rng = np.random.default_rng(len(self.labels))
+        rng = np.random.default_rng(index)
         chosen = rng.permutation(np.flatnonzero(np.isin(found, self.classes)))[: self.per_image]
-        self.features.append(feature.reshape(len(feature), -1)[:, chosen].T)
-        self.labels.append(found[chosen])
+        self.samples[index] = feature.reshape(len(feature), -1)[:, chosen].T, found[chosen]
+
+    def join(self, parts: Sequence[dict[int, tuple[np.ndarray, np.ndarray]]]) -> None:
+        """Take the ``samples`` of other probes of the same network, in place of its own."""
+        self.samples = {index: sample for part in parts for index, sample in part.items()}
 
     def accuracy(self) -> float:
         """The mean over the classes of the fraction of their locations that are classified right.
 
         NaN where there is nothing to compare: fewer than two classes in either half of the images.
         """
+        samples = [self.samples[index] for index in sorted(self.samples)]
         halves = [
-            (np.concatenate(self.features[start::2]), np.concatenate(self.labels[start::2]))
+            (
+                np.concatenate([feature for feature, _ in samples[start::2]]),
+                np.concatenate([label for _, label in samples[start::2]]),
+            )
             for start in (0, 1)
-            if len(self.labels) > 1
+            if len(samples) > 1
         ]
         if not halves or any(len(np.unique(label)) < 2 for _, label in halves):
             return math.nan

@@ -8,7 +8,7 @@ from torch import nn
 def freeze_batch_norm(module: nn.Module) -> None:
     """Put every batch norm of a module into evaluation mode, keeping its running statistics."""
     for child in module.modules():
-        if isinstance(child, nn.BatchNorm2d):
+        if isinstance(child, nn.BatchNorm2d | nn.SyncBatchNorm):
             child.eval()
 
 

@@ -26,8 +26,8 @@ from cdsp.scribbles.image_classes import check_image_classes
 from cdsp.settings import settings_dict
 from cdsp.training.augmentation import augment_image, augment_map, draw_augmentation, normalise
 from cdsp.training.contract import Losses, Objective, Sum
-from cdsp.training.loop import Schedule, Trainer
-from cdsp.training.optimizer import build_optimizer, polynomial
+from cdsp.training.loop import Trainer
+from cdsp.training.optimizer import Schedule, build_optimizer, polynomial
 from cdsp.versions import VERSIONS
 
 LARGEST_BALANCE = 20.0

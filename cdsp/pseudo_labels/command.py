@@ -44,7 +44,7 @@ def pseudo_labels_classifier(
 
     parsed = parse_option(ClassifierSettings, settings)
     annotated = read_image_classes(image_classes)
-    found = runtime.prepare(parsed.cpu_threads, device)
+    found = runtime.prepare(parsed.cpu_threads, device, shared=True)
     train_classifier(
         read_dataset(dataset).training_on(annotated),
         annotated,

@@ -79,7 +79,11 @@ def segmentation(
         "seed": seed,
     }
     found = runtime.prepare(
-        parsed.cpu_threads, device, deterministic=parsed.deterministic, fixed_sizes=True
+        parsed.cpu_threads,
+        device,
+        deterministic=parsed.deterministic,
+        fixed_sizes=True,
+        shared=True,
     )
     train_segmentation(
         data,

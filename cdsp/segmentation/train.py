@@ -25,8 +25,8 @@ from cdsp.segmentation.data import TrainingCrops, TrainingData
 from cdsp.segmentation.objective import SegmentationObjective
 from cdsp.segmentation.settings import SegmentationSettings
 from cdsp.settings import parse_settings, settings_dict
-from cdsp.training.loop import Schedule, Trainer
-from cdsp.training.optimizer import build_optimizer, cosine_after_warmup
+from cdsp.training.loop import Trainer
+from cdsp.training.optimizer import Schedule, build_optimizer, cosine_after_warmup
 from cdsp.training.runtime import precision_of
 from cdsp.versions import VERSIONS
 

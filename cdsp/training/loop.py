@@ -13,7 +13,7 @@ import math
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +25,9 @@ from torch.utils.data import Dataset as TorchDataset
 from cdsp.io.json_files import digest, write_json, write_json_lines
 from cdsp.networks.checkpoint import read_network
 from cdsp.networks.tensor_files import read_tensors, require_finite, save_tensors, tensors_of
-from cdsp.training import runtime
+from cdsp.training import ranks, runtime
 from cdsp.training.contract import Objective, Sum
+from cdsp.training.optimizer import Schedule
 from cdsp.training.record import RUN
 from cdsp.training.report import TrainingReport, run_title
 from cdsp.training.run_files import RunFiles
@@ -38,29 +39,6 @@ VERSION = 2
 """Of the states of unfinished runs."""
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Schedule:
-    """How long and in which steps an objective is trained.
-
-    Attributes:
-        epochs: passes over the training images.
-        batch_size: images of a step.
-        seed: of the order of the images, and of dropout.
-        learning_rate: (step, steps of an epoch) → learning rate of that step.
-        micro_batches: parts that a batch is computed in, one after another.
-        gradient_clip: largest norm of the gradient; 0 for no bound.
-        loss_scaling: whether the loss is scaled, as float16 asks.
-    """
-
-    epochs: int
-    batch_size: int
-    seed: int
-    learning_rate: Callable[[int, int], float]
-    micro_batches: int = 1
-    gradient_clip: float = 0.0
-    loss_scaling: bool = False
 
 
 class Trainer:
@@ -98,7 +76,10 @@ class Trainer:
         self.identity, self.kind, self.write, self.device = identity, kind, write, device
         self.parameters = [p for group in optimizer.param_groups for p in group["params"]]
         self.scaler = torch.amp.GradScaler(device.type, enabled=schedule.loss_scaling)
-        self.sampler = EpochSampler(num_images, schedule.batch_size, schedule.seed)
+        self.sampler = EpochSampler(
+            num_images, schedule.batch_size, schedule.seed, ranks.rank(), ranks.size()
+        )
+        ranks.synchronise_batch_norm(objective)
         self.loader = DataLoader(
             crops,
             batch_sampler=self.sampler,  # type: ignore[arg-type]
@@ -133,22 +114,26 @@ class Trainer:
             SystemExit: with `EXIT_CODE`; SIGTERM or SIGINT asked to stop, and the state is saved.
         """
         files = RunFiles(weights, prefix, self.identity, measured)
-        with files.locked():
-            if files.complete and self._made(weights):
-                shutil.rmtree(files.unfinished, ignore_errors=True)  # killed right here
+        first = ranks.rank() == 0
+        with files.locked() if first else nullcontext(), ranks.told_when_another_ends():
+            if ranks.from_first(first and files.complete and self._made(weights)):
+                if first:
+                    shutil.rmtree(files.unfinished, ignore_errors=True)  # killed right here
                 logger.info(
                     "%s: trained already with these settings and data; move it away to train again",
                     weights,
                 )
                 return weights
-            if not files.trained.is_file():
+            if not ranks.from_first(first and files.trained.is_file()):
                 if not files.state.is_file():
-                    for line in files.others():
+                    for line in files.others() if first else ():
                         logger.warning(line)
                 self._resume(files.state)
                 self._train(files)
-                self.write(self.objective.deployed(), files.trained)
-            files.publish()
+                if first:
+                    self.write(self.objective.deployed(), files.trained)
+            if first:
+                files.publish()
         return weights
 
     def _made(self, weights: Path) -> bool:
@@ -177,7 +162,8 @@ class Trainer:
         self.so_far = EpochSoFar(**state["so_far"])
         sums = self.so_far.sums
         self.so_far.sums = {name: value.to(self.device) for name, value in sums.items()}
-        restore_random_state(state["random"][0], self.device)
+        if len(state["random"]) == ranks.size():
+            restore_random_state(state["random"][ranks.rank()], self.device)
         done = f"epoch {self.epoch}"
         if self.so_far.batches:
             done = f"step {self.so_far.batches} of epoch {self.epoch + 1}"
@@ -189,7 +175,7 @@ class Trainer:
             "identity": digest(self.identity),
             "epoch": self.epoch,
             "so_far": vars(self.so_far),
-            "random": [random_state(self.device)],
+            "random": ranks.gather(random_state(self.device)),
             "objective": self.objective.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
@@ -198,10 +184,14 @@ class Trainer:
 
     def _save(self, path: Path) -> None:
         self.timer.start()
-        save_tensors(path, self._state())
+        state = self._state()
+        where = f"weights of epoch {self.epoch + (self.so_far.batches > 0)}"
+        require_finite(dict(tensors_of(state)), where, "lower learning_rate")
+        if ranks.rank() == 0:
+            save_tensors(path, state)
         self.timer.stop()
 
-    def _train(self, files: RunFiles) -> None:
+    def _describe(self, files: RunFiles) -> None:
         write_json(files.path("settings.json"), self.identity)
         environment = {
             RUN: files.run,
@@ -209,8 +199,14 @@ class Trainer:
             **runtime.describe_command(),
             "precision": str(self.objective.precision).removeprefix("torch."),
             "loading_processes": self.loader.num_workers,
+            "processes": ranks.size(),
         }
         write_json(files.path("environment.json"), environment)
+
+    def _train(self, files: RunFiles) -> None:
+        first = ranks.rank() == 0
+        if first:
+            self._describe(files)
         with (
             stop_request() as request,
             TrainingReport(
@@ -218,42 +214,47 @@ class Trainer:
                 epochs=self.schedule.epochs,
                 steps_per_epoch=len(self.sampler),
                 done=self.epoch * len(self.sampler) + self.so_far.batches,
+                silent=not first,
             ) as report,
         ):
             while self.epoch < self.schedule.epochs:
                 for _ in self._steps(report):
-                    if request.signal or self.timer.due(epoch_ended=False):
+                    if ranks.any_of(request.signal is not None):
+                        self._stop(files.state, request.signal or "another process")
+                    if ranks.any_of(first and self.timer.due(epoch_ended=False)):
                         self._save(files.state)
-                    if request.signal:
-                        break
-                if request.signal:
-                    break
                 self._end_epoch()
-                # The log first: killed between the two, its last epoch is trained again.
-                logged = ({RUN: files.run, **record} for record in self.log)
-                write_json_lines(files.path("log.jsonl"), logged)
-                if self.epoch == self.schedule.epochs or self.timer.due(epoch_ended=True):
+                if first:
+                    # The log first: killed between the two, its last epoch is trained again.
+                    logged = ({RUN: files.run, **record} for record in self.log)
+                    write_json_lines(files.path("log.jsonl"), logged)
+                due = self.epoch == self.schedule.epochs or self.timer.due(epoch_ended=True)
+                if ranks.any_of(first and due):
                     self._save(files.state)
-        if request.signal:
-            logger.info(
-                "stopped by %s after step %d of epoch %d; the same command goes on from there",
-                request.signal,
-                self.so_far.batches,
-                self.epoch + 1,
-            )
-            raise SystemExit(EXIT_CODE)
+
+    def _stop(self, path: Path, why: str) -> None:
+        self._save(path)
+        logger.info(
+            "stopped by %s after step %d of epoch %d; the same command goes on from there",
+            why,
+            self.so_far.batches,
+            self.epoch + 1,
+        )
+        raise SystemExit(EXIT_CODE)
 
     def _steps(self, report: TrainingReport) -> Iterator[None]:
         """Train what is left of an epoch; yields after each step."""
         self.sampler.epoch, self.sampler.start = self.epoch, self.so_far.batches
         if self.so_far.batches == 0:
-            torch.manual_seed(self.schedule.seed * 1_000_003 + self.epoch)  # dropout
+            seed = self.schedule.seed * 1_000_003 + self.epoch  # of dropout
+            torch.manual_seed(seed + ranks.rank() * 1_000_000_007)
         self.objective.train()
         before, start = self.so_far.seconds, time.perf_counter()
         for batch in self.loader:
             index = self.so_far.batches
-            shown = self._step(batch, self.epoch * len(self.sampler) + index)
-            self.so_far.add(len(next(iter(batch.values()))), shown)
+            with runtime.told_of_memory(batch["image"], self.schedule.micro_batches):
+                shown = self._step(batch, self.epoch * len(self.sampler) + index)
+            self.so_far.add(self.sampler.images, shown)
             self.so_far.seconds = before + time.perf_counter() - start
             report.step()
             if index % 10 == 0 or index + 1 == len(self.sampler):
@@ -293,7 +294,8 @@ class Trainer:
         shown: dict[str, Tensor] = {}
         for part in parts:
             terms, logged = self.objective(self._to_device(part), progress)
-            counts = counts or {name: value.count for name, value in (terms | logged).items()}
+            if counts is None:
+                counts = ranks.add_up({k: value.count for k, value in (terms | logged).items()})
             means = {
                 name: Sum(value.total, counts[name]).mean()
                 for name, value in (terms | logged).items()
@@ -304,6 +306,7 @@ class Trainer:
             for name, value in {"loss": loss, **means}.items():
                 value = value.detach()
                 shown[name] = shown[name] + value if name in shown else value
+        ranks.add_up_gradients(self.parameters)
         if self.schedule.gradient_clip > 0:
             self.scaler.unscale_(self.optimizer)
             nn.utils.clip_grad_norm_(self.parameters, self.schedule.gradient_clip)
@@ -311,11 +314,11 @@ class Trainer:
         self.scaler.update()
         with torch.no_grad():
             self.objective.after_step(progress)
-        return shown
+        return ranks.add_up(shown)
 
     def _parts(self, batch: Mapping[str, Tensor]) -> list[dict[str, Tensor]]:
         """The micro-batches of a batch, of as equal size as can be; none is empty."""
-        number = min(self.schedule.micro_batches, len(next(iter(batch.values()))))
+        number = min(self.schedule.micro_batches, self.sampler.images // ranks.size())
         parts = {name: values.tensor_split(number) for name, values in batch.items()}
         return [{name: values[i] for name, values in parts.items()} for i in range(number)]
 
@@ -340,4 +343,4 @@ class Trainer:
                     counts[name] = counts[name] + value.count if name in counts else value.count
         for buffer, before in buffers:
             buffer.copy_(before)
-        return counts
+        return ranks.add_up(counts)

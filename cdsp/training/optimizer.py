@@ -1,12 +1,36 @@
-"""The optimizers and the learning rates over the steps."""
+"""The steps of a training, the optimizers, and the learning rates over the steps."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How long and in which steps an objective is trained.
+
+    Attributes:
+        epochs: passes over the training images.
+        batch_size: images of a step.
+        seed: of the order of the images, and of dropout.
+        learning_rate: (step, steps of an epoch) → learning rate of that step.
+        micro_batches: parts that a batch is computed in, one after another.
+        gradient_clip: largest norm of the gradient; 0 for no bound.
+        loss_scaling: whether the loss is scaled, as float16 asks.
+    """
+
+    epochs: int
+    batch_size: int
+    seed: int
+    learning_rate: Callable[[int, int], float]
+    micro_batches: int = 1
+    gradient_clip: float = 0.0
+    loss_scaling: bool = False
 
 
 def build_optimizer(

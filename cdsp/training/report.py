@@ -18,7 +18,9 @@ TELL_EVERY = 15.0
 class TrainingReport:
     """Shows the epoch, the losses, the speed and the time that is left."""
 
-    def __init__(self, title: str, *, epochs: int, steps_per_epoch: int, done: int) -> None:
+    def __init__(
+        self, title: str, *, epochs: int, steps_per_epoch: int, done: int, silent: bool = False
+    ) -> None:
         """Show nothing yet.
 
         Args:
@@ -26,13 +28,14 @@ class TrainingReport:
             epochs: of the whole training.
             steps_per_epoch: steps of each.
             done: steps before this process, of a training that is resumed.
+            silent: show nothing ever; another process of the same training does.
         """
+        self._silent = silent
         self._title, self._epochs, self._steps = title, epochs, steps_per_epoch
         self._first = self._done = done
         self._started = self._told = time.monotonic()
-        self._bar = tqdm(
-            total=epochs * steps_per_epoch, initial=done, unit="step", **progress_options()
-        )
+        options = {**progress_options(), "disable": silent}
+        self._bar = tqdm(total=epochs * steps_per_epoch, initial=done, unit="step", **options)
 
     def __enter__(self) -> Self:
         return self
@@ -58,7 +61,7 @@ class TrainingReport:
         self._bar.set_description(where, refresh=False)
         self._bar.set_postfix_str(f"{shown}  {images_per_second:.0f} images/s", refresh=False)
         now, ended = time.monotonic(), self._done == self._epochs * self._steps
-        if now - self._told < TELL_EVERY and not ended:
+        if self._silent or (now - self._told < TELL_EVERY and not ended):
             return
         self._told = now
         per_step = (now - self._started) / max(1, self._done - self._first)

@@ -7,6 +7,8 @@ import platform
 import shlex
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
@@ -16,6 +18,8 @@ import numpy as np
 import torch
 
 from cdsp import __version__
+from cdsp.training import ranks
+from cdsp.training.gpus import take_gpu
 
 
 def prepare(
@@ -24,6 +28,7 @@ def prepare(
     *,
     deterministic: bool | Literal["auto"] = "auto",
     fixed_sizes: bool = False,
+    shared: bool = False,
 ) -> torch.device:
     """Set PyTorch up, and return the device to use.
 
@@ -34,13 +39,23 @@ def prepare(
     Args:
         cpu_threads: threads of PyTorch's operations. They are part of the result: another number
             sums in another order.
-        device: "auto" (a GPU when there is one), "cpu", "cuda" or "cuda:<index>".
+        device: "auto" (a free GPU when there are GPUs, see `take_gpu`), "cpu", "cuda" or
+            "cuda:<index>".
         deterministic: "auto" on a CPU alone.
         fixed_sizes: whether all images have one size, so that trying algorithms is worth it.
+        shared: whether the work can be shared by several processes, see `cdsp.training.ranks`.
 
     Raises:
-        ValueError: a device that this machine does not have.
+        ValueError: a device that this machine does not have, or several processes for work that
+            cannot be shared.
     """
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and torch.distributed.is_torchelastic_launched():
+        if not shared:
+            raise ValueError(
+                f"torchrun started {os.environ['WORLD_SIZE']} processes of a command that is one; "
+                "trainings and the evaluation are shared: start any other without torchrun"
+            )
+        ranks.join()
     torch.set_num_threads(cpu_threads)
     cv2.setNumThreads(1)  # loading workers are processes: threads inside them only fight
     found = _find(device)
@@ -57,11 +72,46 @@ def prepare(
 
 def _find(device: str) -> torch.device:
     if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
+        names = [
+            str(torch.cuda.get_device_properties(index).uuid)
+            for index in range(torch.cuda.device_count())
+        ]
+        device = f"cuda:{take_gpu(names)}" if names else "cpu"
     try:
-        return torch.empty(0, device=device).device
+        found = torch.empty(0, device=device).device
     except (RuntimeError, AssertionError) as error:
         raise ValueError(f"device {device!r}: {str(error).splitlines()[0]}") from error
+    if found.type == "cuda":
+        torch.cuda.set_device(found)
+    return found
+
+
+@contextmanager
+def told_of_memory(images: torch.Tensor, micro_batches: int) -> Iterator[None]:
+    """Say in words that memory did not suffice for a step of a training.
+
+    Args:
+        images: (B, …, H, W), of the step.
+        micro_batches: the parts that they are computed in.
+
+    Raises:
+        ValueError: memory, of the GPU or of the machine, did not suffice.
+    """
+    try:
+        yield
+    except RuntimeError as error:  # torch.OutOfMemoryError is one
+        text = str(error).splitlines()[0]
+        if not isinstance(error, torch.OutOfMemoryError) and "can't allocate memory" not in text:
+            raise
+        number, *_, height, width = images.shape
+        parts = f" in {micro_batches} parts (micro_batches)" if micro_batches > 1 else ""
+        raise ValueError(
+            f"memory does not suffice for a step of {number} images (batch_size) of {height} × "
+            f"{width} pixels (crop_size){parts}: {text[:300]}. Lower one of these, or, for a "
+            "segmentation network, let micro_batches compute a batch in parts. What was saved is "
+            "kept: on a larger GPU, or one that nobody else uses, the same command goes on from "
+            "there"
+        ) from error
 
 
 def precision_of(name: str, device: torch.device) -> torch.dtype:

@@ -21,12 +21,34 @@ class EpochSampler:
     """Batch sampler of one epoch after another; yields (epoch, index) pairs.
 
     Attributes:
+        images: of each batch.
         epoch: the epoch that the next iteration gives; set it before iterating.
         start: the batch that it begins with; 0 for the whole epoch.
     """
 
-    def __init__(self, num_images: int, batch_size: int, seed: int) -> None:
+    def __init__(
+        self, num_images: int, batch_size: int, seed: int, rank: int = 0, num_ranks: int = 1
+    ) -> None:
+        """Name the images.
+
+        Args:
+            num_images: of the training.
+            batch_size: of all processes together.
+            seed: of the order.
+            rank: of this process, which is given its share of each batch.
+            num_ranks: the number of processes.
+
+        Raises:
+            ValueError: a process would have no image.
+        """
         self.num_images, self.batch_size, self.seed = num_images, batch_size, seed
+        self.images = min(num_images, batch_size)
+        self.rank, self.num_ranks = rank, num_ranks
+        if self.images < num_ranks:
+            raise ValueError(
+                f"batch_size {batch_size}, {num_images} training images: a batch has fewer images "
+                f"than there are processes ({num_ranks}); start fewer, or raise batch_size"
+            )
         self.epoch = self.start = 0
 
     def __len__(self) -> int:
@@ -35,4 +57,4 @@ class EpochSampler:
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
         batches = epoch_batches(self.num_images, self.batch_size, self.seed, self.epoch)
         for batch in batches[self.start :]:
-            yield [(self.epoch, index) for index in batch]
+            yield [(self.epoch, index) for index in batch[self.rank :: self.num_ranks]]

@@ -44,8 +44,8 @@ def probe_accuracy(
     images: list[tuple[np.ndarray, np.ndarray]], scale: float = 1.0, classes: Any = range(3)
 ) -> float:
     probe = LinearProbe(network_of(scale), len(images), classes, CPU)
-    for image, mask in images:
-        probe.add(image, mask, max(mask.shape))
+    for index, (image, mask) in enumerate(images):
+        probe.add(index, image, mask, max(mask.shape))
     return probe.accuracy()
 
 
@@ -103,8 +103,8 @@ def test_a_smaller_long_side_shrinks_image_and_mask_alike():
         for image, mask in draw_images(1)
     ]
     probe = LinearProbe(network_of(1), len(blocks), range(3), CPU)
-    for image, mask in blocks:
-        probe.add(image, mask, SIDE)
+    for index, (image, mask) in enumerate(blocks):
+        probe.add(index, image, mask, SIDE)
     assert probe.accuracy() == 1
 
 

@@ -378,6 +378,44 @@ def test_states_are_written_within_an_epoch_and_no_more_often_than_they_are_wort
     assert timer.due(epoch_ended=False)
 
 
+@pytest.mark.parametrize(
+    ("error", "parts", "expected"),
+    [
+        (
+            torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.50 GiB. GPU 0 has …"),
+            1,
+            r"3 images \(batch_size\) of 33 × 33 pixels \(crop_size\): CUDA out of memory. Tried",
+        ),
+        (
+            RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried"),
+            3,
+            r"\(crop_size\) in 3 parts \(micro_batches\): .*DefaultCPUAllocator",
+        ),
+    ],
+)
+def test_memory_that_does_not_suffice_is_told_and_what_was_saved_goes_on(
+    tmp_path, monkeypatch, tiny_training, tiny_settings, all_terms, error, parts, expected
+):
+    data, original, done = tiny_training.open(all_terms), Trainer._step, []
+    network = TINY_NETWORK if parts == 1 else WITHOUT_POOLING
+    settings = replace(tiny_settings, micro_batches=parts)
+
+    def step(*arguments: Any) -> Any:
+        if len(done) == 3:
+            raise error
+        done.append(None)
+        return original(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "_step", step)
+        with pytest.raises(ValueError, match=f"memory does not suffice.*{expected}"):
+            make_trainer(data, all_terms, settings, network=network).run(tmp_path / "weights.pt")
+    trainer = make_trainer(data, all_terms, settings, network=network)
+    monkeypatch.setattr(Trainer, "_step", lambda *a: done.append(None) or original(*a))
+    trainer.run(tmp_path / "weights.pt")
+    assert len(done) == 3 + 4  # the first epoch of two steps was not made again
+
+
 def test_a_run_killed_in_mid_epoch_ends_with_the_same_weights(
     tmp_path, monkeypatch, tiny_training, tiny_settings, all_terms, weights
 ):

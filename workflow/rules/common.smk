@@ -7,7 +7,6 @@ changes remakes what depends on it and nothing more.
 
 import os
 import re
-import shutil
 import time
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from cdsp.experiment.stopped_trainings import stopped_trainings
 from cdsp.experiment.user_files import UserFiles
 from cdsp.reporting.settings import figure_endings, figures_of, table_options
 from cdsp.settings import read_yaml
+from cdsp.training.gpus import visible_gpus
 from cdsp.versions import VERSIONS
 
 try:
@@ -69,6 +69,10 @@ def run_of(wildcards):
     )
 
 
+# Where jobs are submitted elsewhere, --jobs counts them; and on their machines, they are not planned.
+ON_ONE_MACHINE = workflow.is_main_process and workflow.resource_settings.nodes is None
+
+
 def as_options(stores):
     return " ".join(f"--{option} {path}" for option, path in stores.items())
 
@@ -89,18 +93,41 @@ def real_cores(number):
     With more --cores than the machine has processors, each job counts for as many cores more, so
     that no processor gets two jobs.
     """
+    if not ON_ONE_MACHINE:
+        return number
     processors = (
         len(os.sched_getaffinity(0))
         if hasattr(os, "sched_getaffinity")
         else os.cpu_count()
     )
-    cores = workflow.resource_settings.cores or 1  # none for --unlock, or on a cluster
+    cores = workflow.resource_settings.cores or 1  # none for --unlock
     return number * max(1, cores // processors)
 
 
-# A total of `gpu: 1` (profiles/default) runs one job at a time on a machine with a GPU; without
-# one, jobs ask for none and run side by side on the processors.
-GPU = 1 if shutil.which("nvidia-smi") else 0
+def grows(amount):
+    """A need of a job for each attempt: the first may have failed for want of it.
+
+    Memory is in MB, time in minutes. Both are for the 10,582 training images of ScribbleSup, with
+    room to spare; a profile's `set-resources` says otherwise.
+    """
+    return lambda wildcards, attempt: attempt * amount
+
+
+# On one machine, as many jobs that use a GPU run at a time as it has GPUs; each takes a free one.
+# Without any, nothing limits them but the processors. On a cluster, the scheduler has the GPUs.
+if ON_ONE_MACHINE and "gpu" not in workflow.global_resources:
+    if gpus := visible_gpus():
+        workflow.global_resources["gpu"] = len(gpus)
+
+
+def launcher(resources):
+    """What a command that can be shared begins with: a process for each of several GPUs.
+
+    A param that is made of resources is no reason for Snakemake to run a job again.
+    """
+    if resources.gpu < 2:
+        return ""
+    return f"torchrun --standalone --nproc-per-node {resources.gpu} --no-python "
 
 
 # reporting

@@ -12,9 +12,14 @@ rule dataset:
         PATHS.log("dataset"),
     benchmark:
         PATHS.benchmark("dataset")
+    # Archives are fetched where the network is: on the machine that plans.
+    localrule: PLAN.dataset_command == "scribblesup"
     conda:
         "../../envs/cdsp.yaml"
     threads: real_cores(1)
+    resources:
+        mem_mb=grows(2000),
+        runtime=grows(60),
     params:
         version=version("dataset"),
         command=PLAN.dataset_command,

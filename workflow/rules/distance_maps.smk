@@ -16,6 +16,9 @@ rule distance_maps_scribbles:
     conda:
         "../../envs/cdsp.yaml"
     threads: real_cores(1)
+    resources:
+        mem_mb=grows(1000),
+        runtime=grows(15),
     params:
         version=version("distance_maps"),
     shell:
@@ -38,6 +41,9 @@ rule distance_maps_pseudo_labels:
     conda:
         "../../envs/cdsp.yaml"
     threads: real_cores(1)
+    resources:
+        mem_mb=grows(1000),
+        runtime=grows(15),
     params:
         version=version("distance_maps"),
     shell:

@@ -23,9 +23,12 @@ rule evaluation:
         "../../envs/cdsp.yaml"
     threads: real_cores(1)
     resources:
-        gpu=GPU,
+        gpu=1,
+        mem_mb=grows(8000),
+        runtime=grows(60),
     params:
         version=version("evaluation"),
+        launch=lambda wildcards, resources: launcher(resources),
         folder=subpath(output.metrics, parent=True),
         labels=lambda wildcards, input: optional("labels", input.labels),
         stores=lambda wildcards: as_options(
@@ -33,7 +36,7 @@ rule evaluation:
         ),
         settings=lambda wildcards: settings_json(CONFIG.evaluation[wildcards.protocol]),
     shell:
-        "cdsp evaluation {input.weights} --dataset {input.dataset} --protocol {wildcards.protocol}"
+        "{params.launch}cdsp evaluation {input.weights} --dataset {input.dataset} --protocol {wildcards.protocol}"
         " {params.labels} {params.stores} --settings {params.settings:q} --output {params.folder} > {log} 2>&1"
 
 

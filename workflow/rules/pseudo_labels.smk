@@ -40,16 +40,19 @@ rule pseudo_labels_classifier:
             PLAN.classifiers[wildcards.classifier].settings.cpu_threads
         )
     resources:
-        gpu=GPU,
+        gpu=1,
+        mem_mb=grows(8000),
+        runtime=grows(120),
     params:
         version=version("pseudo_labels classifier"),
+        launch=lambda wildcards, resources: launcher(resources),
         settings=lambda wildcards: settings_json(
             PLAN.classifiers[wildcards.classifier].settings
         ),
         scribbles=lambda wildcards, input: optional("scribbles", input.scribbles),
         backbone=lambda wildcards: USER_FILES.classifier_backbone(wildcards.classifier),
     shell:
-        "cdsp pseudo_labels classifier --dataset {input.dataset} --image-classes {input.classes}"
+        "{params.launch}cdsp pseudo_labels classifier --dataset {input.dataset} --image-classes {input.classes}"
         " {params.scribbles} --settings {params.settings:q} --output {output.weights} > {log} 2>&1"
 
 
@@ -72,7 +75,9 @@ rule pseudo_labels_cams:
         "../../envs/cdsp.yaml"
     threads: real_cores(1)
     resources:
-        gpu=GPU,
+        gpu=1,
+        mem_mb=grows(8000),
+        runtime=grows(60),
     params:
         version=version("pseudo_labels cams"),
         settings=lambda wildcards: settings_json(PLAN.cams[wildcards.cams].settings),
@@ -102,7 +107,9 @@ rule pseudo_labels_probabilities:
         "../../envs/cdsp.yaml"
     threads: real_cores(1)
     resources:
-        gpu=GPU,
+        gpu=1,
+        mem_mb=grows(8000),
+        runtime=grows(60),
     params:
         version=version("pseudo_labels probabilities"),
         settings=lambda wildcards: PLAN.evidence_protocol(wildcards.recipe),
@@ -129,6 +136,9 @@ rule pseudo_labels_pixels:
     conda:
         "../../envs/cdsp.yaml"
     threads: real_cores(1)
+    resources:
+        mem_mb=grows(4000),
+        runtime=grows(120),
     params:
         version=version("pseudo_labels pixels"),
         settings=lambda wildcards: settings_json(
@@ -158,6 +168,9 @@ rule pseudo_labels:
     conda:
         "../../envs/cdsp.yaml"
     threads: real_cores(1)
+    resources:
+        mem_mb=grows(4000),
+        runtime=grows(60),
     params:
         version=version("pseudo_labels labels"),
         settings=lambda wildcards: settings_json(
@@ -183,6 +196,9 @@ rule pseudo_labels_import:
     conda:
         "../../envs/cdsp.yaml"
     threads: real_cores(1)
+    resources:
+        mem_mb=grows(2000),
+        runtime=grows(15),
     params:
         version=version("pseudo_labels import"),
         folder=lambda wildcards: CONFIG.pseudo_labels[wildcards.recipe].folder,
@@ -206,6 +222,9 @@ rule pseudo_labels_corrupt:
     conda:
         "../../envs/cdsp.yaml"
     threads: real_cores(1)
+    resources:
+        mem_mb=grows(2000),
+        runtime=grows(15),
     params:
         version=version("pseudo_labels corrupt"),
         settings=lambda wildcards: settings_json(
@@ -248,6 +267,9 @@ rule pseudo_labels_measure:
     conda:
         "../../envs/cdsp.yaml"
     threads: real_cores(1)
+    resources:
+        mem_mb=grows(2000),
+        runtime=grows(15),
     params:
         version=version("pseudo_labels measure"),
     shell:

@@ -20,6 +20,9 @@ rule reporting_table:
         PATHS.log("reporting_table/{table}"),
     conda:
         "../../envs/cdsp.yaml"
+    resources:
+        mem_mb=grows(2000),
+        runtime=grows(10),
     params:
         version=version("reporting"),
         metrics=lambda wildcards: PLAN.table_metrics(wildcards.table),  # here for their order, which is that of the rows
@@ -45,6 +48,9 @@ rule reporting_plot:
         plot=one_of(figures_of("plot")),
     conda:
         "../../envs/cdsp.yaml"
+    resources:
+        mem_mb=grows(2000),
+        runtime=grows(10),
     params:
         version=version("reporting"),
     shell:
@@ -64,6 +70,9 @@ rule reporting_runs:
         plot=one_of(figures_of("runs")),
     conda:
         "../../envs/cdsp.yaml"
+    resources:
+        mem_mb=grows(2000),
+        runtime=grows(10),
     params:
         version=version("reporting"),
         metrics=lambda wildcards: PLAN.first_metrics(wildcards.table),  # here for their order
@@ -87,7 +96,9 @@ rule reporting_panel:
         "../../envs/cdsp.yaml"
     threads: real_cores(1)
     resources:
-        gpu=GPU,
+        gpu=1,
+        mem_mb=grows(8000),
+        runtime=grows(15),
     params:
         version=version("reporting"),
         weights=lambda wildcards: PLAN.panel_weights(wildcards.table),  # here for their order, which is that of the columns
@@ -116,6 +127,9 @@ rule reporting_distance_maps:
     conda:
         "../../envs/cdsp.yaml"
     threads: real_cores(1)
+    resources:
+        mem_mb=grows(2000),
+        runtime=grows(15),
     params:
         version=version("reporting"),
         stores=lambda wildcards: as_options(PLAN.distance_map_stores(wildcards.table)),

@@ -18,6 +18,9 @@ rule scribbles_strokes:
     conda:
         "../../envs/cdsp.yaml"
     threads: real_cores(1)
+    resources:
+        mem_mb=grows(2000),
+        runtime=grows(30),
     params:
         version=version(f"scribbles {PLAN.strokes_command}"),
         command=PLAN.strokes_command,
@@ -42,6 +45,9 @@ rule scribbles_degrade:
     conda:
         "../../envs/cdsp.yaml"
     threads: real_cores(1)
+    resources:
+        mem_mb=grows(2000),
+        runtime=grows(15),
     params:
         version=version("scribbles degrade"),
         folder=subpath(output.labels, parent=True),

@@ -25,9 +25,12 @@ rule segmentation:
         "../../envs/cdsp.yaml"
     threads: real_cores(CONFIG.segmentation.cpu_threads)
     resources:
-        gpu=GPU,
+        gpu=1,
+        mem_mb=grows(16000),
+        runtime=grows(480),
     params:
         version=version("segmentation"),
+        launch=lambda wildcards, resources: launcher(resources),
         folder=subpath(output.weights, parent=True),
         stores=lambda wildcards: as_options(PLAN.run_stores(run_of(wildcards))),
         terms=lambda wildcards: PLAN.run_terms(run_of(wildcards)),
@@ -41,7 +44,7 @@ rule segmentation:
         protocol=lambda wildcards, input: PLAN.run_protocol(run_of(wildcards)),
         backbone=lambda wildcards: USER_FILES.run_backbone(run_of(wildcards)),
     shell:
-        "cdsp segmentation --dataset {input.dataset} {params.stores} --method {wildcards.method}"
+        "{params.launch}cdsp segmentation --dataset {input.dataset} {params.stores} --method {wildcards.method}"
         " --terms {params.terms:q} --network {params.network:q} --network-name {wildcards.network} --settings {params.settings:q} --seed {wildcards.seed} {params.start}"
         " --protocol {params.protocol:q}"
         " --output {params.folder} > {log} 2>&1"
