@@ -23,6 +23,10 @@ if not workflow.overwrite_configfiles:
 report: "workflow/report/workflow.rst"
 
 
+# For --sdm apptainer, and for nothing else; envs/cdsp.def says how it is built.
+container: "envs/cdsp.sif"
+
+
 include: "workflow/rules/common.smk"
 include: "workflow/rules/dataset.smk"
 include: "workflow/rules/scribbles.smk"

@@ -209,7 +209,7 @@ def compare(one: Path, two: Path, kind: str, weights: str, log: str) -> None:
         torch.testing.assert_close(states[1][name], value, rtol=1e-6, atol=1e-8, msg=name)
     logs = [[record for _, record in read_json_lines(folder / log)] for folder in (one, two)]
     for record, other in zip(*logs, strict=True):
-        timed = ("seconds", "images_per_second")
+        timed = ("run", "seconds", "images_per_second")
         expected = {key: value for key, value in record.items() if key not in timed}
         found = {key: value for key, value in other.items() if key not in timed}
         assert found == pytest.approx(expected, rel=1e-6)  # some in float32

@@ -1,0 +1,3 @@
+#!/usr/bin/env bash
+# cancel.sh JOB…: cancel jobs
+exec scancel "$@"
