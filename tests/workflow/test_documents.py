@@ -10,6 +10,8 @@ from workflow_runner import NETWORK, ROOT, copy_workflow, snakemake
 
 from cdsp.io.json_files import read_json_lines
 
+pytestmark = pytest.mark.workflow
+
 pytest.importorskip("snakemake")
 
 TINY = ROOT / "tests/workflow/tiny.yaml"

@@ -22,6 +22,8 @@ from cdsp.scribbles.rasterise import rasterise
 from cdsp.scribbles.simulate import simulate_strokes
 from cdsp.scribbles.styles import STYLES
 
+pytestmark = pytest.mark.workflow
+
 pytest.importorskip("snakemake")
 
 SIZE = 48

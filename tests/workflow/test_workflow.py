@@ -36,6 +36,8 @@ from cdsp.experiment.read import parse_config
 from cdsp.experiment.user_files import named_files, own_folder
 from cdsp.experiment.variants import method_row
 
+pytestmark = pytest.mark.workflow
+
 pytest.importorskip("snakemake")
 
 TINY = Path(__file__).with_name("tiny.yaml")
