@@ -17,6 +17,7 @@ VERSIONS = {
     "pseudo_labels labels": 3,
     "pseudo_labels import": 1,
     "pseudo_labels corrupt": 1,
+    "pseudo_labels boxes": 1,
     "pseudo_labels measure": 2,
     "distance_maps": 1,
     "segmentation": 1,

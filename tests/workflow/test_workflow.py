@@ -45,6 +45,7 @@ RULE_FILES = sorted((ROOT / "workflow/rules").glob("*.smk"))
 LAID_OVER = {  # file → the experiment that it is laid over
     "quick": ROOT / "config.yaml",
     "full": ROOT / "config.yaml",
+    "table1_all": ROOT / "config.yaml",
     "published_labels": ROOT / "configs/scribblesup.yaml",
 }
 CONFIGURATIONS = [
@@ -102,7 +103,7 @@ def test_the_rules_are_formatted():
 
 def test_the_snakefile_is_a_table_of_contents():
     text = (ROOT / "Snakefile").read_text()
-    assert len(text.splitlines()) < 60
+    assert len(text.splitlines()) < 70
     included = re.findall(r'^include: "(.*)"$', text, flags=re.MULTILINE)
     assert included == [f"workflow/rules/{name}.smk" for name in ("common", *STAGES)]
     assert sorted(included) == [str(path.relative_to(ROOT)) for path in RULE_FILES]
@@ -116,7 +117,7 @@ def test_each_stage_has_one_name(stage):
     rules = re.findall(r"^rule (\w+):", text, flags=re.MULTILINE)
     assert rules
     assert all(name.startswith(stage) for name in rules)
-    assert set(re.findall(r'"cdsp (\w+) ', text)) == {stage}
+    assert set(re.findall(r'["}]cdsp (\w+) ', text)) == {stage}
     assert (ROOT / f"cdsp/{stage}").is_dir() or (ROOT / f"cdsp/{stage}.py").is_file()
     assert (ROOT / f"tests/{stage}").is_dir()
 

@@ -249,6 +249,11 @@ rule pseudo_labels_boxes:
     conda:
         "../../envs/cdsp.yaml"
     threads: real_cores(1)
+    resources:
+        mem_mb=grows(2000),
+        runtime=grows(60),
+    params:
+        version=version("pseudo_labels boxes"),
     shell:
         "cdsp pseudo_labels boxes --dataset {input} --recipe {wildcards.recipe}"
         " --scribbles {wildcards.scribbles} --output {output} > {log} 2>&1"

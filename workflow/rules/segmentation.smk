@@ -46,5 +46,5 @@ rule segmentation:
     shell:
         "{params.launch}cdsp segmentation --dataset {input.dataset} {params.stores} --method {wildcards.method}"
         " --terms {params.terms:q} --network {params.network:q} --network-name {wildcards.network} --settings {params.settings:q} --seed {wildcards.seed} {params.start}"
-        " --protocol {params.protocol:q}"
+        " --protocol={params.protocol:q}"
         " --output {params.folder} > {log} 2>&1"
