@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from cdsp.evaluation.probe import LinearProbe
+from cdsp.io.pixels import RGB
 from cdsp.networks.backbones import Backbone, Features
 from cdsp.training.augmentation import normalise
 
@@ -31,7 +32,7 @@ def network_of(scale: float) -> Any:
     """A "backbone" whose feature is the colour at every fourth pixel, times a scale."""
 
     class Colours:
-        valid_side = Backbone.valid_side
+        valid_side, pixels = Backbone.valid_side, RGB
 
         def __call__(self, images: torch.Tensor) -> Features:
             feature = scale * images[..., ::STRIDE, ::STRIDE]

@@ -70,7 +70,7 @@ def test_everything_comes_back(path):
 
 @given(
     st.dictionaries(
-        st.from_regex(r"[A-Za-z0-9_][A-Za-z0-9_.\- ]{0,20}", fullmatch=True),
+        st.from_regex(r"[A-Za-z0-9_]([A-Za-z0-9_.\- ]{0,20}[A-Za-z0-9_])?", fullmatch=True),
         arrays.arrays(np.uint8, arrays.array_shapes(min_dims=2, max_dims=3, max_side=6)),
         max_size=4,
     )

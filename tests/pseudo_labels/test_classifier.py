@@ -13,6 +13,7 @@ from torch import nn
 
 from cdsp.io.files import IGNORE
 from cdsp.io.outputs import LEDGER
+from cdsp.io.pixels import RGB
 from cdsp.io.store import LabelStore
 from cdsp.networks.checkpoint import read_network
 from cdsp.networks.classifier import Classifier
@@ -399,7 +400,7 @@ def test_strokes_are_cut_as_their_image_is():
     label = np.kron(rng.integers(0, 5, (4, 6)), np.ones((14, 14))).astype(np.uint8)
     image = np.repeat(40 * label[..., None], 3, axis=2)
     dataset = SimpleNamespace(
-        splits={"train": ("a",)}, classes=tuple("abcde"), image=lambda _: image
+        splits={"train": ("a",)}, classes=tuple("abcde"), image=lambda _: image, pixels=RGB
     )
     settings = ClassifierSettings(crop_size=65, scale=(0.5, 1.0))
     crops = ClassifierCrops(dataset, {"a": [1]}, settings, {"a": label})
