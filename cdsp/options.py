@@ -49,6 +49,28 @@ WorkersOption = Annotated[
     ),
 ]
 SeedOption = Annotated[int, typer.Option("--seed", min=0, help="Of weights, order, augmentation.")]
+FolderArgument = Annotated[
+    Path, typer.Argument(help="Folder with JPEGImages/ and what goes with it.")
+]
+ClassesOption = Annotated[
+    str,
+    typer.Option(
+        "--classes", help="Names, with commas, background first; empty: as the files say."
+    ),
+]
+AnnotationsOption = Annotated[
+    Path | None,
+    typer.Option("--annotations", help="File or folder of annotations; Scribbles/ if left out."),
+]
+AnnotationSettingsOption = Annotated[
+    str,
+    typer.Option(
+        "--settings", help="As in `scribbles:`; see `cdsp settings scribbles.annotations`."
+    ),
+]
+VoidRegionsOption = Annotated[
+    bool, typer.Option("--void-regions", help="255 fills whole regions of masks on purpose.")
+]
 ImageClassesOption = Annotated[
     Path, typer.Option("--image-classes", help="image_classes.json of the scribbles.")
 ]
@@ -89,6 +111,11 @@ def parse_protocol(text: str) -> EvaluationSettings | None:
     from cdsp.evaluation.settings import EvaluationSettings
 
     return parse_option(EvaluationSettings, text) if text else None
+
+
+def parse_classes(text: str) -> tuple[str, ...]:
+    """The names that follow ``--classes``."""
+    return tuple(name.strip() for name in text.split(",") if name.strip())
 
 
 def parse_option(kind: type[Settings], text: str) -> Settings:

@@ -7,7 +7,18 @@ from typing import Annotated
 
 import typer
 
-from cdsp.options import OutputFile, OutputFolder, SettingsOption, parse_option
+from cdsp.options import (
+    AnnotationSettingsOption,
+    AnnotationsOption,
+    ClassesOption,
+    FolderArgument,
+    OutputFile,
+    OutputFolder,
+    SettingsOption,
+    VoidRegionsOption,
+    parse_classes,
+    parse_option,
+)
 
 app = typer.Typer()
 
@@ -70,35 +81,23 @@ def dataset_scribblesup(
 
 @app.command("check")
 def dataset_check(
-    folder: Annotated[Path, typer.Argument(help="Folder with JPEGImages/ and what goes with it.")],
-    classes: Annotated[
-        str, typer.Option(help="Names, with commas, background first; empty: as the files say.")
-    ] = "",
-    annotations: Annotated[
-        Path | None, typer.Option(help="File or folder of annotations; Scribbles/ if left out.")
-    ] = None,
-    settings: Annotated[
-        str,
-        typer.Option(
-            "--settings", help="As in `scribbles:`; see `cdsp settings scribbles.annotations`."
-        ),
-    ] = "{}",
+    folder: FolderArgument,
+    classes: ClassesOption = "",
+    annotations: AnnotationsOption = None,
+    settings: AnnotationSettingsOption = "{}",
     picture: Annotated[Path, typer.Option(help="PNG of a few annotated images.")] = Path(
         "check.png"
     ),
-    void_regions: Annotated[
-        bool, typer.Option("--void-regions", help="255 fills whole regions of masks on purpose.")
-    ] = False,
+    void_regions: VoidRegionsOption = False,
 ) -> None:
     """Say what a folder of your own holds, what is wrong with it, and show a few images."""
     from cdsp.scribbles.settings import AnnotationSettings
     from cdsp.tools.check import check_folder
 
     parsed = parse_option(AnnotationSettings, settings)
-    names = tuple(name.strip() for name in classes.split(",") if name.strip())
     problems = check_folder(
         folder.expanduser(),
-        names,
+        parse_classes(classes),
         annotations,
         settings=parsed,
         picture=picture,

@@ -86,8 +86,8 @@ def evaluate(
     probe = LinearProbe(network, len(truth.ids), classes, device)
     index = {image_id: number for number, image_id in enumerate(truth.ids)}
 
-    def predict_image(image_id: str) -> np.ndarray:
-        image, label = truth.dataset.image(image_id), truth.label(image_id)
+    def predict_image(image_id: str, label: np.ndarray) -> np.ndarray:
+        image = truth.dataset.image(image_id)
         prediction = predict_label(image)
         side = used.long_side or checkpoint.working_size or max(label.shape)
         probe.add(index[image_id], image, label, side)

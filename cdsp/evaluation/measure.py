@@ -57,7 +57,7 @@ def find_truth(
 
 def count_predictions(
     truth: Truth,
-    predict: Callable[[str], np.ndarray],
+    predict: Callable[[str, np.ndarray], np.ndarray],
     share: slice = slice(None),
     gather: Callable[[HeldOut], list[HeldOut]] = lambda counts: [counts],
 ) -> HeldOut:
@@ -65,7 +65,7 @@ def count_predictions(
 
     Args:
         truth: the labels.
-        predict: image id → (H, W) uint8 predicted classes, of the size of the truth.
+        predict: image id and its true label, (H, W) uint8 → predicted classes, the same.
         share: of the images, those of this process.
         gather: brings what all processes counted together.
 
@@ -74,7 +74,8 @@ def count_predictions(
     """
     counts = HeldOut(len(truth.dataset.classes))
     for image_id in progress(truth.ids[share], "evaluating"):
-        counts.add(truth.label(image_id), predict(image_id))
+        label = truth.label(image_id)
+        counts.add(label, predict(image_id, label))
     counts = HeldOut.joined(gather(counts))
     if not counts.confusion.any():
         raise ValueError(

@@ -54,12 +54,10 @@ def evaluate_pixels(
     classifier = PixelClassifier(dataset.training_on(store), store, pixels)
     classes = range(len(dataset.classes))
 
-    def predict(image_id: str) -> np.ndarray:
-        label = classifier.probabilities(dataset.image(image_id), classes).argmax(axis=0)
-        height, width = truth.dataset.size(image_id)
-        return cv2.resize(
-            label.astype(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST_EXACT
-        )
+    def predict(image_id: str, label: np.ndarray) -> np.ndarray:
+        found = classifier.probabilities(dataset.image(image_id), classes).argmax(axis=0)
+        size = label.shape[1], label.shape[0]
+        return cv2.resize(found.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST_EXACT)
 
     return write_metrics(
         output,

@@ -19,8 +19,7 @@ from cdsp.io.store import write_store
 from cdsp.progress import progress
 from cdsp.scribbles.boxes import label_from_boxes
 from cdsp.scribbles.strokes import Box
-
-STAGE_VERSION = 1
+from cdsp.versions import VERSIONS
 
 
 def boxes_of_mask(mask: np.ndarray) -> list[Box]:
@@ -66,7 +65,7 @@ def label_boxes(dataset: Dataset, scribbles: str, output: Path, *, recipe: str) 
             "recipe": recipe,
             "scribbles": scribbles,
             "supervision": "boxes",
-            "version": STAGE_VERSION,
+            "version": VERSIONS["pseudo_labels boxes"],
         },
         sources={"dataset": dataset.digest},
     )

@@ -116,12 +116,12 @@ class PixelClassifier:
     """A classifier that knows the classes by colours and textures, or by a backbone's features."""
 
     def __init__(self, dataset: Dataset, scribbles: LabelStore, settings: PixelSettings) -> None:
-        """Teach a forest by the places that strokes touch.
+        """Teach it by the places that strokes touch.
 
         Args:
             dataset: the training images.
             scribbles: their scribble labels.
-            settings: of filters and forest.
+            settings: how places are described, and what learns from them.
 
         Raises:
             ValueError: there is no stroke at all.
@@ -144,22 +144,22 @@ class PixelClassifier:
         samples, targets = np.concatenate(places), np.concatenate(labels)
         rng = np.random.default_rng(settings.seed)
         chosen = np.sort(rng.permutation(len(samples))[:MOST_SAMPLES])
-        self.forest = _classifier(settings).fit(samples[chosen], targets[chosen])
-        self._column = {int(class_id): i for i, class_id in enumerate(self.forest.classes_)}
+        self.classifier = _classifier(settings).fit(samples[chosen], targets[chosen])
+        self._column = {int(class_id): i for i, class_id in enumerate(self.classifier.classes_)}
 
     def probabilities(self, image: np.ndarray, classes: Sequence[int]) -> np.ndarray:
-        """The probabilities of some classes, which sum to 1 where the forest knows one of them.
+        """The probabilities of some classes, which sum to 1 where it knows one of them.
 
         Args:
             image: (H, W, C) uint8, or float32 from 0 to 255.
-            classes: C class indices; all are equally likely where the forest knows none.
+            classes: C class indices; all are equally likely where it knows none.
 
         Returns:
             (C, H, W) uint8, 255 = 1.0.
         """
         reduced = self._reduced(image)
         superpixels, responses, number = self._describe(reduced)
-        found = np.asarray(self.forest.predict_proba(responses))
+        found = np.asarray(self.classifier.predict_proba(responses))
         chosen = np.zeros((len(classes), number))
         for row, class_id in enumerate(classes):
             if class_id in self._column:
@@ -197,7 +197,7 @@ def export_pixel_probabilities(
         dataset: the training images.
         scribbles: store of scribble labels.
         image_classes: image id → object classes in it; only these are asked for.
-        settings: of filters and forest.
+        settings: how places are described, and what learns from them.
         output: the store to write.
 
     Raises:

@@ -9,10 +9,16 @@ from typing import Annotated
 import typer
 
 from cdsp.options import (
+    AnnotationSettingsOption,
+    AnnotationsOption,
+    ClassesOption,
     DeviceOption,
+    FolderArgument,
     OutputFile,
     OutputFolder,
     ProtocolOption,
+    VoidRegionsOption,
+    parse_classes,
     parse_option,
     parse_protocol,
 )
@@ -41,25 +47,14 @@ def settings(
 
 
 def start(
-    folder: Annotated[Path, typer.Argument(help="Folder with JPEGImages/ and Scribbles/.")],
+    folder: FolderArgument,
     output: Annotated[
         Path | None, typer.Option(help="Configuration to write; <folder>.yaml if left out.")
     ] = None,
-    classes: Annotated[
-        str, typer.Option(help="Names, with commas, background first; empty: as the files say.")
-    ] = "",
-    annotations: Annotated[
-        Path | None, typer.Option(help="File or folder of annotations; Scribbles/ if left out.")
-    ] = None,
-    settings: Annotated[
-        str,
-        typer.Option(
-            "--settings", help="As in `scribbles:`; see `cdsp settings scribbles.annotations`."
-        ),
-    ] = "{}",
-    void_regions: Annotated[
-        bool, typer.Option("--void-regions", help="255 fills whole regions of masks on purpose.")
-    ] = False,
+    classes: ClassesOption = "",
+    annotations: AnnotationsOption = None,
+    settings: AnnotationSettingsOption = "{}",
+    void_regions: VoidRegionsOption = False,
     weights: Annotated[
         str | None,
         typer.Option(
@@ -72,11 +67,10 @@ def start(
     from cdsp.scribbles.settings import AnnotationSettings
     from cdsp.tools.start import start as plan_from_folder
 
-    names = tuple(name.strip() for name in classes.split(",") if name.strip())
     plan_from_folder(
         folder.expanduser(),
         output,
-        classes=names,
+        classes=parse_classes(classes),
         annotations=annotations,
         settings=parse_option(AnnotationSettings, settings),
         void_regions=void_regions,
@@ -113,20 +107,11 @@ def plan(
 
 
 def preview(
-    folder: Annotated[Path, typer.Argument(help="Folder with JPEGImages/ and Scribbles/.")],
+    folder: FolderArgument,
     output: OutputFolder = Path("preview"),
-    classes: Annotated[
-        str, typer.Option(help="Names, with commas, background first; empty: as the files say.")
-    ] = "",
-    annotations: Annotated[
-        Path | None, typer.Option(help="File or folder of annotations; Scribbles/ if left out.")
-    ] = None,
-    settings: Annotated[
-        str,
-        typer.Option(
-            "--settings", help="As in `scribbles:`; see `cdsp settings scribbles.annotations`."
-        ),
-    ] = "{}",
+    classes: ClassesOption = "",
+    annotations: AnnotationsOption = None,
+    settings: AnnotationSettingsOption = "{}",
     size: Annotated[int, typer.Option(min=33, help="Longer side it works at, pixels.")] = 640,
     hold_out: Annotated[
         float, typer.Option(min=0, max=1, help="Share of the strokes kept to measure by; 0: none.")
@@ -140,7 +125,7 @@ def preview(
 
     recipe, right = preview_folder(
         folder.expanduser(),
-        tuple(name.strip() for name in classes.split(",") if name.strip()),
+        parse_classes(classes),
         annotations,
         output,
         settings=parse_option(AnnotationSettings, settings),

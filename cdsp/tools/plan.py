@@ -6,7 +6,6 @@ import csv
 import heapq
 import itertools
 import math
-import os
 import statistics
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -21,6 +20,7 @@ from cdsp.experiment.config import Config
 from cdsp.experiment.paths import Paths
 from cdsp.experiment.read import read_config
 from cdsp.experiment.run import Run
+from cdsp.processors import usable_processors
 from cdsp.settings import nearest
 from cdsp.training.record import TrainingRecord, read_training, read_unfinished
 
@@ -110,9 +110,7 @@ def default_jobs(cpu_threads: int) -> int:
     """Runs at a time where nobody says it: 1 on a GPU, else one for each ``cpu_threads``."""
     if torch.cuda.is_available():
         return 1
-    has_affinity = hasattr(os, "sched_getaffinity")
-    processors = len(os.sched_getaffinity(0)) if has_affinity else os.cpu_count() or 1
-    return max(1, processors // cpu_threads)
+    return max(1, usable_processors() // cpu_threads)
 
 
 def plan_tables(

@@ -18,6 +18,7 @@ import numpy as np
 import torch
 
 from cdsp import __version__
+from cdsp.processors import usable_processors
 from cdsp.training import ranks
 from cdsp.training.gpus import take_gpu
 
@@ -132,10 +133,7 @@ def workers_of(number: int | None, device: torch.device) -> int:
         return number
     if device.type == "cpu":
         return 0
-    processors = os.cpu_count() or 1
-    if hasattr(os, "sched_getaffinity"):
-        processors = len(os.sched_getaffinity(0))
-    return min(8, processors)
+    return min(8, usable_processors())
 
 
 def describe(device: torch.device) -> dict[str, Any]:

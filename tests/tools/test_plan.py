@@ -9,7 +9,6 @@ from cdsp import cli
 from cdsp.experiment.read import read_config
 from cdsp.io.json_files import write_json, write_json_lines
 from cdsp.settings import settings_dict
-from cdsp.tools import plan as cost
 from cdsp.tools.plan import default_jobs, describe_cost, hours_at_a_time
 
 HARDWARE = {"platform": "Abacus-1", "device": "cpu", "cpu": "beads", "torch": "9.8.7"}
@@ -278,7 +277,7 @@ def test_jobs_side_by_side_take_the_time_of_the_longest_queue():
 
 
 def test_jobs_are_by_default_what_the_machine_has_room_for(monkeypatch):
-    monkeypatch.setattr(cost.os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(8)), raising=False)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert [default_jobs(threads) for threads in (1, 3, 99)] == [8, 2, 1]
     write_config(main={})

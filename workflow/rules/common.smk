@@ -5,7 +5,6 @@ Each command gets the settings of its own stage, as sorted JSON, and no others. 
 changes remakes what depends on it and nothing more.
 """
 
-import os
 import re
 import time
 from pathlib import Path
@@ -16,6 +15,7 @@ from cdsp.experiment.replaced_tables import replaced_tables
 from cdsp.experiment.run import Run
 from cdsp.experiment.stopped_trainings import stopped_trainings
 from cdsp.experiment.user_files import UserFiles
+from cdsp.processors import usable_processors
 from cdsp.reporting.settings import figure_endings, figures_of, table_options
 from cdsp.settings import read_yaml
 from cdsp.training.gpus import visible_gpus
@@ -95,13 +95,8 @@ def real_cores(number):
     """
     if not ON_ONE_MACHINE:
         return number
-    processors = (
-        len(os.sched_getaffinity(0))
-        if hasattr(os, "sched_getaffinity")
-        else os.cpu_count()
-    )
     cores = workflow.resource_settings.cores or 1  # none for --unlock
-    return number * max(1, cores // processors)
+    return number * max(1, cores // usable_processors())
 
 
 def grows(amount):

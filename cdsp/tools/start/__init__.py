@@ -115,9 +115,8 @@ def _try_choices(
         if weights is not None or wanted != "imagenet":
             raise
         print(
-            f"{error}.\nThe network starts from random weights instead: it takes three times as "
-            "long and ends far lower (docs/own_photographs.md). With a file of ImageNet weights: "
-            "cdsp start … --weights FILE"
+            f"{error}.\nThe network starts from random weights instead, and is given three times "
+            "as many steps. With a file of ImageNet weights: cdsp start … --weights FILE"
         )
         return _tried(choose(folder, machine, backbone, "none"), folder, num_classes)
 

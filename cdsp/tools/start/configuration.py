@@ -10,7 +10,7 @@ import yaml
 
 from cdsp.scribbles.settings import AnnotationSettings
 from cdsp.settings import settings_dict
-from cdsp.tools.start.choices import Choices, Folder
+from cdsp.tools.start.choices import PROTOCOL, Choices, Folder
 from cdsp.tools.start.machine import Machine
 
 RECIPE = "pixels_walk"
@@ -136,7 +136,16 @@ def _annotations(sources: Sources) -> str:
 
 def _measure(folder: Folder) -> str:
     """The protocol, and the beginning of the table, down to what depends on it."""
-    averaged = "scales: [0.75, 1, 1.25], flip: true, long_side: 0, window: 0"
+    scales = ", ".join(f"{scale:g}" for scale in PROTOCOL.scales)
+    averaged = ", ".join(
+        [
+            f"scales: [{scales}]",
+            *(
+                f"{key}: {_value(getattr(PROTOCOL, key))}"
+                for key in ("flip", "long_side", "window")
+            ),
+        ]
+    )
     if folder.num_val:
         return f"""\
 evaluation:
@@ -165,7 +174,7 @@ def _value(value: object) -> str:
 
 def _weights_comment(choices: Choices) -> str:
     if not choices.pretrained:
-        return "random: ImageNet's would bring much, see docs/own_photographs.md"
+        return "random; a file of ImageNet's can stand here"
     return (
         "of ImageNet; fetched when first used" if choices.weights == "imagenet" else "of ImageNet"
     )

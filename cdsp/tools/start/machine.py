@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import torch
 from cdsp.networks.backbones import build_backbone
 from cdsp.networks.settings import BACKBONES, BackboneName, backbone_class
 from cdsp.networks.tensor_files import describe_mismatch, read_tensors
+from cdsp.processors import usable_processors
 
 PLACES = ("data", "weights", ".")
 """Folders, seen from where the command is given, in which weights are looked for."""
@@ -37,10 +37,8 @@ class Machine:
 
 def this_machine() -> Machine:
     """The machine that this process runs on."""
-    has_affinity = hasattr(os, "sched_getaffinity")
-    processors = len(os.sched_getaffinity(0)) if has_affinity else os.cpu_count() or 1
     gpu = torch.cuda.get_device_name(0) if torch.cuda.is_available() else ""
-    return Machine(processors, gpu)
+    return Machine(usable_processors(), gpu)
 
 
 def find_weights(backbone: BackboneName) -> Path | None:
