@@ -63,7 +63,7 @@ def measure(config: Config, run: Run, steps: int, device: torch.device) -> dict[
     objective = SegmentationObjective(
         build_network(settings.network, NUM_CLASSES),
         settings.method,
-        precision=getattr(torch, training.precision),
+        precision=runtime.precision_of(training.precision, device),
         memory_format=torch.channels_last if training.channels_last else torch.contiguous_format,
         frozen_batch_norm=settings.network.frozen_batch_norm,
     )
