@@ -95,16 +95,19 @@ def measure(config: Config, run: Run, steps: int, device: torch.device) -> dict[
 def draw(table: pd.DataFrame) -> Figure:
     """Scores over the cost of a step."""
     scored = table.dropna(subset=["miou"])
+    cost = scored["times_scribble_only"]
     with style():
         figure = Figure(figsize=(6, 4), layout="constrained")
         axis = figure.subplots()
-        axis.scatter(scored["times_scribble_only"], scored["miou"], s=14, color="#0072B2")
+        axis.scatter(cost, scored["miou"], s=14, color="#0072B2")
         for row in scored.to_dict("records"):
             place = (row["times_scribble_only"], row["miou"])
             axis.annotate(row["method"], place, (4, 3), textcoords="offset points", fontsize=7)
         axis.set_xscale("log")
-        ticks = [1, 1.5, 2, 3, 5, 8]
+        axis.set_xlim(0.9 * cost.min(), 1.1 * cost.max())
+        ticks = [tick for tick in (1, 1.5, 2, 3, 5, 8) if tick <= cost.max()]
         axis.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+        axis.minorticks_off()
         axis.set_xlabel("time of a training step ÷ that of strokes alone")
         axis.set_ylabel("mIoU on the validation images (%)")
         axis.grid(color="0.9")
