@@ -149,6 +149,7 @@ def describe_folder(
     void_regions: bool = False,
     working_size: int = 0,
     page: int = 0,
+    content: FolderContent | None = None,
 ) -> Dataset:
     """Verify a folder in VOC layout and write its `dataset.json`.
 
@@ -163,6 +164,7 @@ def describe_folder(
         void_regions: whether 255 fills whole regions of masks on purpose.
         working_size: longer side at which the stages see the photographs, pixels; 0 = as they are.
         page: of photographs that are TIFFs with several.
+        content: what `inspect_folder` found there just now; None: the folder is read.
 
     Raises:
         ValueError: listing every problem found: missing, broken or wrongly sized files, label
@@ -172,12 +174,12 @@ def describe_folder(
     colours = {normal_name(key): colour for key, colour in (colours or {}).items()}
     check_classes(classes, name)
     class_palette(classes, colours)  # raises where a colour has no class
-    found = inspect_folder(root, classes, void_regions=void_regions, page=page)
+    found = content or inspect_folder(root, classes, void_regions=void_regions, page=page)
     for hint in (*class_hints(classes), *found.findings.hints):
         logger.warning("hint: %s", hint)
     if found.findings.problems:
         raise ValueError(problem_list(str(root), list(found.findings.problems)))
-    content = {
+    described = {
         "name": name,
         "classes": list(classes),
         "colours": {key: list(colour) for key, colour in colours.items()},
@@ -196,8 +198,8 @@ def describe_folder(
             "format": FORMAT,
             "version": VERSION,
             "root": _relative(root, output.parent),
-            "digest": digest(content),
-            **content,
+            "digest": digest(described),
+            **described,
             "masks": {image_id: file for image_id, file in odd.items() if image_id in found.images},
         },
     )

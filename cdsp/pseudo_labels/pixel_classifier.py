@@ -37,20 +37,20 @@ from cdsp.versions import VERSIONS
 
 MOST_SAMPLES = 100_000
 """Places that it learns from; of more, a random part."""
+KEPT_BYTES = 2**29
+"""Memory for the places of images that taught, which are described once."""
 _MOST_ITERATIONS = 60  # of the linear classifier
 
+Places = tuple[np.ndarray, np.ndarray, int]
+"""(H, W) int32 superpixels 0..N-1 of an image, (N, F) float32 that describe them, and N."""
 
-def describe_places(
-    image: np.ndarray, settings: PixelSettings
-) -> tuple[np.ndarray, np.ndarray, int]:
+
+def describe_places(image: np.ndarray, settings: PixelSettings) -> Places:
     """Superpixels of an image with the mean filter responses of each.
 
     Args:
         image: (H, W, C) uint8, or float32 from 0 to 255.
         settings: scales of the filters, spacing of the superpixels.
-
-    Returns:
-        (H, W) int32 superpixels 0..N-1, the (N, F) float32 responses, and N.
     """
     superpixels, number = cut_superpixels(image, settings.superpixel_spacing)
     responses = multiscale_basic_features(
@@ -89,9 +89,7 @@ def stroked_places(superpixels: np.ndarray, number: int, scribbles: np.ndarray) 
     return label
 
 
-def _describer(
-    settings: PixelSettings,
-) -> Callable[[np.ndarray], tuple[np.ndarray, np.ndarray, int]]:
+def _describer(settings: PixelSettings) -> Callable[[np.ndarray], Places]:
     """How places are described: by filters, or by a backbone."""
     if settings.backbone is None:
         return partial(describe_places, settings=settings)
@@ -128,12 +126,17 @@ class PixelClassifier:
         """
         self.settings = settings
         self._describe = _describer(settings)
+        self._kept: dict[str, Places] = {}
+        self._room = KEPT_BYTES
         places, labels = [], []
         for image_id in progress(dataset.splits["train"], "places under strokes"):
             if (scribbles[image_id] == IGNORE).all():
                 continue
-            reduced = self._reduced(dataset.image(image_id))
-            superpixels, responses, number = self._describe(reduced)
+            found = self._describe(self._reduced(dataset.image(image_id)))
+            superpixels, responses, number = found
+            self._room -= superpixels.nbytes + responses.nbytes
+            if self._room >= 0:
+                self._kept[image_id] = found
             label = stroked_places(superpixels, number, scribbles[image_id])
             places.append(responses[label != IGNORE])
             labels.append(label[label != IGNORE])
@@ -147,18 +150,21 @@ class PixelClassifier:
         self.classifier = _classifier(settings).fit(samples[chosen], targets[chosen])
         self._column = {int(class_id): i for i, class_id in enumerate(self.classifier.classes_)}
 
-    def probabilities(self, image: np.ndarray, classes: Sequence[int]) -> np.ndarray:
+    def probabilities(
+        self, image: np.ndarray, classes: Sequence[int], image_id: str = ""
+    ) -> np.ndarray:
         """The probabilities of some classes, which sum to 1 where it knows one of them.
 
         Args:
             image: (H, W, C) uint8, or float32 from 0 to 255.
             classes: C class indices; all are equally likely where it knows none.
+            image_id: of a training image, which need not be described again.
 
         Returns:
             (C, H, W) uint8, 255 = 1.0.
         """
-        reduced = self._reduced(image)
-        superpixels, responses, number = self._describe(reduced)
+        places = self._kept.get(image_id) or self._describe(self._reduced(image))
+        superpixels, responses, number = places
         found = np.asarray(self.classifier.predict_proba(responses))
         chosen = np.zeros((len(classes), number))
         for row, class_id in enumerate(classes):
@@ -212,7 +218,7 @@ def export_pixel_probabilities(
     def maps() -> Iterator[tuple[str, np.ndarray, dict[str, Any]]]:
         for image_id in progress(dataset.splits["train"], "pixel classifier"):
             classes = [0, *image_classes[image_id]]
-            probabilities = classifier.probabilities(dataset.image(image_id), classes)
+            probabilities = classifier.probabilities(dataset.image(image_id), classes, image_id)
             yield image_id, probabilities, {"classes": classes}
 
     write_store(

@@ -9,6 +9,7 @@ from hypothesis.extra.numpy import arrays
 from scipy import ndimage
 
 from cdsp.io.store import LabelStore, write_store
+from cdsp.pseudo_labels import pixel_classifier
 from cdsp.pseudo_labels.frozen_features import FrozenFeatures
 from cdsp.pseudo_labels.pixel_classifier import (
     describe_places,
@@ -86,6 +87,12 @@ def test_the_seed_decides_the_bytes(exported):
     assert exported("one.h5").read_bytes() == exported("two.h5").read_bytes()
     other = PixelSettings(largest_scale=2, trees=5, seed=1)
     assert exported("three.h5", settings=other).read_bytes() != exported("one.h5").read_bytes()
+
+
+def test_what_is_kept_in_memory_decides_nothing(exported, monkeypatch):
+    kept = exported()
+    monkeypatch.setattr(pixel_classifier, "KEPT_BYTES", 0)
+    assert exported("again.h5").read_bytes() == kept.read_bytes()
 
 
 def test_strokes_on_a_reduced_photograph_keep_their_places():

@@ -12,7 +12,7 @@ from cdsp.distance_maps.compute import make_distance_maps
 from cdsp.evaluation.settings import EvaluationSettings
 from cdsp.io.files import VOC_PALETTE
 from cdsp.io.store import LabelStore
-from cdsp.pictures.overlay import overlay, overlay_scribbles
+from cdsp.pictures.overlay import overlay, overlay_outlined_scribbles, overlay_scribbles
 from cdsp.reporting.figures.panel import draw_panel
 
 QUICK = EvaluationSettings(scales=(1.0,), long_side=0, window=0)
@@ -101,3 +101,21 @@ def test_overlays_colour_classes_alone():
     assert drawn[0, 0].tolist() == [255] * 3
     assert drawn[0, 2].tolist() == [128, 0, 0]
     assert drawn[0, 1].tolist() == [108] * 3  # 0.7 · 100 + 0.3 · 128
+
+
+def test_outlined_strokes_are_seen_on_their_own_colour():
+    green = np.array([0, 128, 0], np.uint8)  # PASCAL VOC's of class 2
+    image = np.full((40, 60, 3), green, np.uint8)
+    label = np.full((80, 120), 255, np.uint8)  # of a photograph twice as large
+    label[40, 20:100] = 2
+    drawn = overlay_outlined_scribbles(image, label, VOC_PALETTE, 4)
+    rows = [
+        [tuple(value) for value in drawn[:, 30].tolist()].index(colour)
+        for colour in ((255, 255, 255), (0, 0, 0), (0, 128, 0))
+    ]
+    assert rows == sorted(rows)  # from above: white, black, the stroke
+    assert 4 <= (drawn[:, 30] == green).all(axis=1).sum() <= 5
+    nothing = overlay_outlined_scribbles(image, np.full_like(label, 255), VOC_PALETTE, 4)
+    np.testing.assert_array_equal(
+        nothing, overlay_scribbles(image, np.full((40, 60), 255, np.uint8), VOC_PALETTE)
+    )

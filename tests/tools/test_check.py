@@ -10,11 +10,13 @@ from typer.testing import CliRunner
 from cdsp import cli
 from cdsp.dataset.prepare import describe_folder
 from cdsp.dataset.voc_layout import read_list
-from cdsp.io.files import VOC_PALETTE, write_label
+from cdsp.io.files import write_label
+from cdsp.pictures.overlay import clear_colours
 from cdsp.scribbles.settings import AnnotationSettings
 from cdsp.tools.check import check_folder, examine
 
 CLASSES = ("background", "road", "tree")
+COLOURS = list(clear_colours(CLASSES).values())
 SIZE = (30, 40)
 MIDDLE = ("road", "linestrip", [[5.5, 10.5], [24.5, 10.5]])  # 20 × 3 pixels and round ends
 GROUND = ("background", "linestrip", [[2.5, 25.5], [30.5, 25.5]])
@@ -268,7 +270,7 @@ def test_turned_photographs_are_annotated_as_they_are_seen(run, own, write_label
 def test_strokes_are_seen_in_the_picture(run, own, tmp_path, write_labelme):
     picture = tmp_path / "check.png"
     run()
-    road, tree, ground = VOC_PALETTE[1], VOC_PALETTE[2], [255, 255, 255]
+    road, tree, ground = *COLOURS, [255, 255, 255]
     before = [coloured(picture, colour).sum() for colour in (road, tree, ground)]
     with Image.open(picture) as image:
         assert min(image.size) > 300
@@ -292,11 +294,11 @@ def test_strokes_on_large_photographs_are_wide_enough_to_see(run, own, tmp_path,
     problems, printed = run()
     assert problems == []
     assert row(printed, 1)[4] == pytest.approx(2400 * 3, rel=0.01)
-    red = coloured(tmp_path / "check.png", VOC_PALETTE[1])
+    red = coloured(tmp_path / "check.png", COLOURS[0])
     along = red.sum(axis=1)
     assert along.max() > 0.5 * red.shape[1]  # 80 % of the photograph
     assert (along > 0.5 * red.shape[1]).sum() >= 2
-    assert coloured(tmp_path / "check.png", VOC_PALETTE[2]).sum() > 300
+    assert coloured(tmp_path / "check.png", COLOURS[1]).sum() > 300
 
 
 def test_few_of_many_images_are_drawn(run, own, monkeypatch):

@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from cdsp import cli
+from cdsp.dataset.pixel_census import PixelCensus
 from cdsp.dataset.shapes import CLASS_NAMES, draw_shape_scene
 from cdsp.io.files import read_label, write_label
 from cdsp.scribbles.rasterise import rasterise
@@ -73,6 +75,19 @@ def test_the_page_shows_the_worst_image_first_and_needs_no_network(previewed):
     assert len(order) == 2
     assert order == sorted(order)
     assert "95 % intervals" in page
+
+
+def test_a_folder_is_read_once(own, tmp_path, monkeypatch):
+    read = Counter()
+
+    def photograph(self, file, **options):
+        read[file.name] += 1
+        return add(self, file, **options)
+
+    add = PixelCensus.add
+    monkeypatch.setattr(PixelCensus, "add", photograph)
+    preview_folder(own, (), None, tmp_path, hold_out=0.5, **OPTIONS)
+    assert read == {f"{name}.png": 1 for name in NAMES}
 
 
 def test_equal_seeds_give_equal_bytes(own, previewed, tmp_path):

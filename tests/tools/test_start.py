@@ -17,6 +17,7 @@ from cdsp import cli
 from cdsp.experiment.plan import Plan
 from cdsp.experiment.read import read_config
 from cdsp.networks.backbones import build_backbone
+from cdsp.pictures.overlay import clear_colours
 from cdsp.scribbles.settings import AnnotationSettings
 from cdsp.segmentation.settings import SegmentationSettings
 from cdsp.tools.start import machine, start
@@ -136,6 +137,7 @@ def test_a_folder_becomes_an_experiment_that_can_be_run(mine, tmp_path, capsys):
     data = config.dataset_settings("mine")
     assert data.classes == ("background", "tree", "road")  # as the masks number them
     assert data.path == "data/mine"
+    assert data.colours == clear_colours(data.classes)
     assert data.working_size == 80
     assert config.stroke_settings == settings
     assert config.segmentation.min_steps > 0

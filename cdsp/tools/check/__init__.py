@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Sequence
-from dataclasses import astuple
+from dataclasses import astuple, replace
 from pathlib import Path
 
 import yaml
@@ -14,6 +14,7 @@ from cdsp.annotations.read import annotation_files
 from cdsp.dataset.prepare import FolderContent
 from cdsp.dataset.voc_layout import Dataset
 from cdsp.io.findings import Findings
+from cdsp.pictures.overlay import clear_colours
 from cdsp.scribbles.settings import AnnotationSettings
 from cdsp.tools.check.examine import examine_folder
 from cdsp.tools.check.picture import draw
@@ -58,7 +59,8 @@ def check_folder(
     shown = summary.shown if summary else {}
     drawn = [shown[name] for name in dataset.splits["train"] if name in shown]
     if drawn:
-        draw(dataset, drawn, content.good_masks, picture)
+        coloured = replace(dataset, colours=clear_colours(dataset.classes))
+        draw(coloured, drawn, content.good_masks, picture)
         print(f"\n{picture}: {len(drawn)} of the annotated images, to look at.")
     _print_findings(root, report.findings)
     return list(report.findings.problems)

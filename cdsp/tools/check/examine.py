@@ -110,16 +110,16 @@ def examine_folder(
 
 
 def find_classes(
-    root: Path, annotations: Path | None, settings: AnnotationSettings
+    root: Path, content: FolderContent, annotations: Path | None, settings: AnnotationSettings
 ) -> tuple[str, ...]:
     """The names of the classes that a folder tells of, in the order of the masks' numbers.
 
     Args:
         root: the folder.
+        content: what is in it.
         annotations: file or folder of annotations.
         settings: of reading them.
     """
-    content = inspect_folder(root, (), void_regions=True)
     dataset = _dataset(root, content, ())
     dataset = replace(dataset, classes=_class_names(dataset, annotations, content, settings))
     if annotations is None or not content.good_masks:

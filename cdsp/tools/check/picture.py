@@ -13,9 +13,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from cdsp.dataset.voc_layout import Dataset
-from cdsp.io.files import IGNORE
 from cdsp.io.outputs import atomic_path
-from cdsp.pictures.overlay import overlay, overlay_scribbles
+from cdsp.pictures.overlay import overlay, overlay_outlined_scribbles
 from cdsp.pictures.style import add_legend, style
 from cdsp.scribbles.rasterise import rasterise
 from cdsp.scribbles.strokes import Box, ImageStrokes
@@ -68,21 +67,10 @@ def _annotated(dataset: Dataset, image: ImageStrokes) -> tuple[np.ndarray, np.nd
     method = cv2.INTER_AREA if scale < 1 else cv2.INTER_NEAREST
     reduced = cv2.resize(dataset.picture(image.image_id), size, interpolation=method)
     label = rasterise(image.strokes, image.height, image.width)
-    label = cv2.resize(_widened(label, scale), size, interpolation=cv2.INTER_NEAREST)
-    drawn = overlay_scribbles(reduced, label, dataset.palette)
+    drawn = overlay_outlined_scribbles(reduced, label, dataset.palette, _WIDER)
     for box in image.boxes:
         _draw_box(drawn, box, scale, dataset.palette[box.class_id])
     return reduced, drawn
-
-
-def _widened(label: np.ndarray, scale: float) -> np.ndarray:
-    """Strokes so wide that they are seen when the image is reduced by ``scale``."""
-    side = max(1, round(_WIDER / scale))
-    widened = np.full_like(label, IGNORE)
-    for class_id in np.unique(label[label != IGNORE]).tolist():
-        near = cv2.dilate((label == class_id).astype(np.uint8), np.ones((side, side), np.uint8))
-        widened[near > 0] = class_id
-    return np.where(label != IGNORE, label, widened)
 
 
 def _sheet(panels: Sequence[tuple[str, np.ndarray]], columns: int) -> Figure:

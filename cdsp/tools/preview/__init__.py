@@ -16,12 +16,13 @@ from tempfile import TemporaryDirectory
 import cv2
 import numpy as np
 
-from cdsp.dataset.prepare import describe_folder
+from cdsp.dataset.prepare import describe_folder, inspect_folder
 from cdsp.dataset.voc_layout import Dataset
 from cdsp.io.files import IGNORE, write_label, write_text
 from cdsp.io.outputs import check_outputs
 from cdsp.io.store import LabelStore
 from cdsp.metrics import HeldOut, Share, mean_share
+from cdsp.pictures.overlay import clear_colours
 from cdsp.progress import progress
 from cdsp.pseudo_labels.from_evidence import make_pseudo_labels
 from cdsp.pseudo_labels.pixel_classifier import export_pixel_probabilities
@@ -60,18 +61,6 @@ RECIPES = {
     "pixel_walk": Recipe("random walk, guided by the pixel classifier", True, _WALK),
 }
 """The recipes of the preview, by the names that they have in a configuration."""
-
-
-COLOURS = (
-    (255, 0, 200),
-    (0, 220, 255),
-    (255, 140, 0),
-    (255, 255, 0),
-    (130, 80, 255),
-    (255, 60, 60),
-    (0, 255, 160),
-)
-"""Of the first classes: far from each other, and from leaves and soil; VOC's for the others."""
 
 
 @dataclass(frozen=True)
@@ -130,7 +119,8 @@ def preview_folder(
         ValueError: listing every problem of the folder or the annotations.
     """
     annotations = annotations or root / "Scribbles"
-    classes = tuple(classes) or find_classes(root, annotations, settings)
+    content = inspect_folder(root, classes, void_regions=True)
+    classes = tuple(classes) or find_classes(root, content, annotations, settings)
     check_outputs([output / "index.html"])
     with TemporaryDirectory() as temporary:
         work = Path(temporary)
@@ -139,9 +129,10 @@ def preview_folder(
             "preview",
             classes,
             work / "dataset.json",
-            dict(zip(classes[1:], COLOURS, strict=False)),
+            clear_colours(classes),
             void_regions=True,
             working_size=long_side,
+            content=content,
         )
         import_strokes(dataset, annotations, work / "strokes.jsonl", settings)
         for degradation in (Degradation("full"), Degradation("hold_out", hold_out)):

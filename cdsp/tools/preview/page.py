@@ -13,9 +13,10 @@ import numpy as np
 from cdsp.dataset.voc_layout import Dataset
 from cdsp.io.files import IGNORE
 from cdsp.metrics import Share, percent
-from cdsp.pictures.overlay import overlay, overlay_scribbles
+from cdsp.pictures.overlay import overlay, overlay_outlined_scribbles
 
 _WIDTH = 420  # of a picture on the page, pixels
+_WIDER = 3.0  # px, by which strokes are drawn wider, so that they are seen
 _STYLE = """
 body { font: 15px/1.45 sans-serif; margin: 2em auto; max-width: 1400px; padding: 0 1em }
 table { border-collapse: collapse; margin: 1em 0 } th, td { padding: 4px 12px; text-align: left }
@@ -119,8 +120,8 @@ def _legend(dataset: Dataset, images: Sequence[PreviewedImage]) -> str:
 
 
 def _row(image: PreviewedImage, titles: Mapping[str, str], palette: np.ndarray) -> list[str]:
-    reduced, scribbles = _reduced(image.image), _thickened(image.scribbles, image.image.shape[1])
-    cells = [overlay_scribbles(reduced, scribbles, palette)]
+    reduced = _reduced(image.image)
+    cells = [overlay_outlined_scribbles(reduced, image.scribbles, palette, _WIDER)]
     cells += [
         overlay(reduced, _reduced_label(image.labels[recipe][0], reduced.shape), palette)
         for recipe in titles
@@ -144,18 +145,6 @@ def _reduced(image: np.ndarray) -> np.ndarray:
 
 def _reduced_label(label: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     return cv2.resize(label, (shape[1], shape[0]), interpolation=cv2.INTER_NEAREST)
-
-
-def _thickened(scribbles: np.ndarray, width: int) -> np.ndarray:
-    """The strokes at the size of the page, wide enough to be seen there."""
-    side = max(1, round(3 * width / _WIDTH))
-    thick = np.full_like(scribbles, IGNORE)
-    for class_id in np.unique(scribbles[scribbles != IGNORE]).tolist():
-        near = cv2.dilate((scribbles == class_id).astype(np.uint8), np.ones((side, side), np.uint8))
-        thick[near > 0] = class_id
-    thick = np.where(scribbles != IGNORE, scribbles, thick)
-    height = max(1, round(scribbles.shape[0] * _WIDTH / width))
-    return _reduced_label(thick, (height, _WIDTH))
 
 
 def _data_uri(picture: np.ndarray) -> str:

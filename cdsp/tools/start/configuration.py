@@ -8,6 +8,7 @@ from pathlib import Path
 
 import yaml
 
+from cdsp.pictures.overlay import clear_colours
 from cdsp.scribbles.settings import AnnotationSettings
 from cdsp.settings import settings_dict
 from cdsp.tools.start.choices import PROTOCOL, Choices, Folder
@@ -74,6 +75,7 @@ datasets:
     path: {_value(str(sources.path))}
     # In the order of the numbers in masks and scribble images, from 0; the first is the background.
     classes: {_value(list(sources.classes))}
+{_colours(sources)}\
     # Longer side that every photograph is brought to, of {folder.long_side} pixels:
     # {choices.size_reason}.
     # All sizes and scales below refer to it; a larger one shows more, and costs its square.
@@ -116,6 +118,11 @@ segmentation:
     pixel_classifiers: [{RECIPE}] # the pixel classifier alone is a row to beat
     seeds: [0] # more tell how much chance there is in the score: [0, 1, 2]
 """
+
+
+def _colours(sources: Sources) -> str:
+    colours = {name: list(colour) for name, colour in clear_colours(sources.classes).items()}
+    return f"    colours: {_value(colours)} # in pictures\n" if colours else ""
 
 
 def _void_regions(sources: Sources) -> str:
