@@ -47,6 +47,12 @@ class Config:
         "weights in it starts from them (a warm start; then fewer epochs do)",
         is_path=True,
     )
+    best_on_val: str | None = setting(
+        None,
+        "protocol by which each epoch of a training is measured on the validation masks, to keep "
+        "the network of the best one as well: tables have a row of each, and the better one is "
+        "chosen by what it is measured on. None: the last network alone",
+    )
     evaluation: dict[str, EvaluationSettings] = setting(..., "protocols")
     tables: dict[str, TableSettings] = setting(..., "tables")
     panel_images: int = setting(6, "training images that the panel figure shows", minimum=1)
@@ -72,6 +78,13 @@ class Config:
             parse_method(self.methods[name], f"methods.{name}")
         for name in self.pseudo_labels:
             self._check_evidence(name)
+        if self.best_on_val is not None:
+            _known(self.best_on_val, self.evaluation, "best_on_val")
+            if self.evaluation[self.best_on_val].truth != "masks":
+                raise ValueError(
+                    f"best_on_val: the protocol {self.best_on_val!r} measures on held-out strokes; "
+                    "name one that measures on masks"
+                )
         for name in self.tables:
             self._check_table(name)
 
@@ -233,6 +246,7 @@ class Config:
             method=self.method(run.method),
             network=replace(self.networks[run.network], **changes["networks"]),
             segmentation=replace(self.segmentation, **changes["segmentation"]),
+            best_on_val=None if self.best_on_val is None else self.evaluation[self.best_on_val],
         )
 
     def variants(self, table: str) -> list[str]:

@@ -81,18 +81,18 @@ class Paths:
         """A file of a training run (`RUN_FILES`), whose folder is ``Run.folder``."""
         return f"{self.stages}/segmentation/{run}/{file}"
 
-    def metrics(self, run: str, protocol: str) -> str:
-        """The scores of a run."""
-        return f"{self.stages}/evaluation/{run}/{protocol}/metrics.json"
+    def metrics(self, run: str, protocol: str, file: str = "metrics.json") -> str:
+        """The scores of a run's last network, or the confusion matrix behind them."""
+        return f"{self.stages}/evaluation/{run}/{protocol}/{file}"
+
+    def best_metrics(self, run: str, protocol: str, file: str = "metrics.json") -> str:
+        """The same of a run's network that is best on the validation masks."""
+        return f"{self.stages}/evaluation/{run}/{protocol}/best_on_val/{file}"
 
     def pixel_metrics(self, scribbles: str, recipe: str, protocol: str) -> str:
         """The scores of a recipe's pixel classifier."""
         folder = f"{self.stages}/evaluation/pixel_classifier/{recipe}/{scribbles}"
         return f"{folder}/{protocol}/metrics.json"
-
-    def confusion(self, run: str, protocol: str) -> str:
-        """The confusion matrix behind them."""
-        return f"{self.stages}/evaluation/{run}/{protocol}/confusion.npy"
 
     def table(self, table: str, ending: str) -> str:
         """A file of a table; ``ending`` is what follows its name, such as ".csv"."""

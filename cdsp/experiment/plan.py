@@ -8,7 +8,6 @@ made once, and that a recipe which nobody uses changes nothing.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -222,6 +221,12 @@ class Plan:
         path = Path(self.config.start_from).expanduser() / run.folder / "weights.pt"
         return str(path) if path.is_file() else None
 
+    def run_extras(self, run: Run) -> dict[str, str]:
+        """What most runs are without: option of the command → an earlier network, a protocol."""
+        earlier, best = self.earlier_weights(run), self.config.run_settings(run).best_on_val
+        extras = {} if earlier is None else {"start-from": earlier}
+        return extras if best is None else extras | {"best-on-val": settings_json(best)}
+
     # evaluation
 
     def own_labels(self, run: Run) -> list[str]:
@@ -281,7 +286,12 @@ class Plan:
     def table_metrics(self, table: str) -> list[str]:
         """The scores of a table's runs and pixel classifiers, in the order of its rows."""
         settings = self.config.tables[table]
-        return self._metrics(table, self.config.runs(table)) + [
+        metrics = []
+        for run in self.config.runs(table):
+            metrics.append(self.paths.metrics(run.folder, settings.protocol))
+            if self.config.best_on_val is not None:
+                metrics.append(self.paths.best_metrics(run.folder, settings.protocol))
+        return metrics + [
             self.paths.pixel_metrics(scribbles, recipe, settings.protocol)
             for recipe in settings.pixel_classifiers
             for scribbles in settings.scribbles
@@ -314,8 +324,9 @@ class Plan:
         ]
 
     def first_metrics(self, table: str) -> list[str]:
-        """Their scores."""
-        return self._metrics(table, self.first_runs(table))
+        """The scores of their last networks."""
+        protocol = self.config.tables[table].protocol
+        return [self.paths.metrics(run.folder, protocol) for run in self.first_runs(table)]
 
     def panel_runs(self, table: str) -> list[Run]:
         """Of the first runs, those of the first seed."""
@@ -375,10 +386,6 @@ class Plan:
             "training": ", ".join(f"{key} {training[key]}" for key in keys),
         }
         return "; ".join(f"{key}: {value}" for key, value in parts.items() if value)
-
-    def _metrics(self, table: str, runs: Iterable[Run]) -> list[str]:
-        protocol = self.config.tables[table].protocol
-        return [self.paths.metrics(run.folder, protocol) for run in runs]
 
 
 def method_json(method: Method) -> str:

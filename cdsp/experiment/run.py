@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from cdsp.evaluation.settings import EvaluationSettings
 from cdsp.networks.settings import NetworkSettings
 from cdsp.segmentation.method import Method
 from cdsp.segmentation.settings import SegmentationSettings
@@ -45,11 +46,13 @@ class RunSettings:
         method: its loss terms with their options.
         network: head and backbone.
         segmentation: augmentation and optimisation.
+        best_on_val: protocol by which its epochs are measured, to keep the best network as well.
     """
 
     method: Method
     network: NetworkSettings
     segmentation: SegmentationSettings
+    best_on_val: EvaluationSettings | None = None
 
     @property
     def as_trained(self) -> dict[str, Any]:
@@ -58,4 +61,5 @@ class RunSettings:
             "network": settings_dict(self.network),
             "settings": settings_dict(self.segmentation),
             "terms": {name: settings_dict(term) for name, term in self.method.terms.items()},
+            "best_on_val": self.best_on_val and settings_dict(self.best_on_val),
         }

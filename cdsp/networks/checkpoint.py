@@ -24,7 +24,7 @@ from cdsp.networks.tensor_files import (
     save_tensors,
 )
 from cdsp.settings import parse_settings, settings_dict
-from cdsp.training.record import TRAIN_AGAIN, read_training
+from cdsp.training.record import BEST_ON_VAL, TRAIN_AGAIN, read_training
 
 FORMAT = "cdsp-network"
 VERSION = 5
@@ -139,7 +139,8 @@ def read_network(path: Path, kind: str) -> NetworkCheckpoint:
         raise ValueError(
             f"{path}: does not describe a {kind} network ({reason}); train it again"
         ) from error
-    record = read_training(path.parent, "" if path.name == "weights.pt" else f"{path.stem}.")
+    of_run = path.name in ("weights.pt", BEST_ON_VAL)
+    record = read_training(path.parent, "" if of_run else f"{path.stem}.")
     record.require(checkpoint.settings, path, TRAIN_AGAIN)
     return checkpoint
 

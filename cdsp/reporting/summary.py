@@ -9,6 +9,7 @@ from pathlib import Path
 from cdsp.evaluation.settings import PIXEL_CLASSIFIER
 from cdsp.reporting.runs import read_evaluation
 from cdsp.reporting.table_rows import Row, read_rows
+from cdsp.reporting.tables import LAST
 
 
 def describe_tables(tables: Iterable[Path]) -> list[str]:
@@ -22,7 +23,7 @@ def describe_tables(tables: Iterable[Path]) -> list[str]:
     """
     lines: list[str] = []
     for table in tables:
-        rows = [row for row in read_rows(table) if row.metrics]
+        rows = [row for row in read_rows(table) if row.metrics and _is_last(row)]
         lines += ["", f"{table} ({table.with_suffix('.html')} to read)"]
         pictures = sorted(table.parent.glob(f"{table.stem}_*.png"))
         if pictures:
@@ -40,6 +41,11 @@ def describe_tables(tables: Iterable[Path]) -> list[str]:
         weights = read_evaluation(best.metrics[0]).weights
         lines.append(f"    cdsp predict photo.jpg --run {weights} --output predictions")
     return lines
+
+
+def _is_last(row: Row) -> bool:
+    """Whether a row's networks are the last of their trainings, not chosen by their scores."""
+    return row.values.get("checkpoint", LAST) == LAST
 
 
 def _mean(row: Row) -> float:

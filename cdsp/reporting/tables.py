@@ -35,6 +35,9 @@ COLUMNS = (
     "pseudo_labels",
     "protocol",
 )
+LAST = "last"
+"""In the column `checkpoint`: the network at the end of its training."""
+
 LABEL_COLUMNS = [
     "scribbles",
     "pseudo_labels",
@@ -62,7 +65,8 @@ def make_table(
         labels: the pseudo-labels behind the runs, see `make_labels_table`.
 
     Returns:
-        A data frame with `COLUMNS`, the options after the method, and, in percent: on masks
+        A data frame with `COLUMNS`, the options after the method, checkpoint where some network is
+        not the last of its training ("last" or "best_on_val"), and, in percent: on masks
         pseudo_label_miou (on the training images), miou_mean and miou_std (the sample standard
         deviation, empty for one seed); on held-out strokes pseudo_label_held_out, held_out_mean and
         held_out_std, and held_out_low and held_out_high, the interval of its number of strokes,
@@ -77,6 +81,8 @@ def make_table(
     score = _score_of(metrics)
     frame = pd.DataFrame([_read_run(path, options) for path in metrics])
     columns = [COLUMNS[0], *options, *COLUMNS[1:]]
+    if set(frame["checkpoint"]) - {LAST}:
+        columns.append("checkpoint")
     keys = [*columns, "seed"]
     repeated = frame[frame.duplicated(keys)]
     if len(repeated):
@@ -132,7 +138,9 @@ def _read_run(path: Path, options: Sequence[str]) -> dict[str, Any]:
         section, _, key = option.partition(".")
         varied[option] = sections.get(section, {}).get(key)
     log = run.read_training().log
+    epoch = int(run.name.get("epoch", 0))  # 0, and so the last, of the last network
     return {
+        "checkpoint": LAST,
         **run.name,
         "method": method_row(run.name["method"]),
         **varied,
@@ -140,7 +148,7 @@ def _read_run(path: Path, options: Sequence[str]) -> dict[str, Any]:
         "score": 100 * run.score,
         "low": None if run.interval is None else 100 * run.interval[0],
         "high": None if run.interval is None else 100 * run.interval[1],
-        "feature_variance": log[-1].get("feature_variance") if log else None,
+        "feature_variance": log[epoch - 1].get("feature_variance") if log else None,
         "agreement": None if run.agreement is None else 100 * run.agreement,
         "probe_accuracy": 100 * run.probe_accuracy,
         "path": str(path),
@@ -303,6 +311,12 @@ def _contents(
         "that a linear classifier of the backbone's frozen feature gets right, mean over the "
         "classes.",
     ]
+    if "checkpoint" in table:
+        contents.append(
+            "Checkpoint: last is the network at the end of its training; best_on_val is that of "
+            "the epoch which scores best on the very masks that it is measured on: an upper bound, "
+            "which some papers report. Compare rows of one kind."
+        )
     for name, settings in protocols.items():
         text = ", ".join(f"{key} {value}" for key, value in settings.items())
         contents.append(f"Protocol '{name}': {text}.")

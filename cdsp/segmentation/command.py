@@ -39,6 +39,13 @@ def segmentation(
         Path | None,
         typer.Option(help="weights.pt of an earlier run, from which the training starts."),
     ] = None,
+    best_on_val: Annotated[
+        str,
+        typer.Option(
+            help="Protocol, as YAML, by which each epoch is measured on the validation masks; the "
+            "network of the best one is kept as well, in best_on_val.pt. Left out: neither."
+        ),
+    ] = "",
     protocol: Annotated[
         str,
         typer.Option(
@@ -95,5 +102,6 @@ def segmentation(
         device=found,
         num_workers=runtime.workers_of(workers, found),
         start_from=start_from,
+        best_on_val=parse_protocol(best_on_val),
         protocol=parse_protocol(protocol) or WHOLE_IMAGE,
     )

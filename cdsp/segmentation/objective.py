@@ -11,6 +11,7 @@ from cdsp.losses import LOSS_TERMS, LossTerm
 from cdsp.networks.heads import SegmentationNetwork
 from cdsp.networks.interface import NetworkOutput
 from cdsp.networks.layers import freeze_batch_norm
+from cdsp.segmentation.best_on_val import BestOnVal
 from cdsp.segmentation.method import Method
 from cdsp.training.contract import Losses, Objective, Step, View
 
@@ -28,6 +29,7 @@ class SegmentationObjective(Objective):
         precision: torch.dtype,
         memory_format: torch.memory_format,
         frozen_batch_norm: bool,
+        best: BestOnVal | None = None,
     ) -> None:
         """Build the terms.
 
@@ -37,6 +39,7 @@ class SegmentationObjective(Objective):
             precision: of the forward passes; losses are computed in float32 at least.
             memory_format: of the network and its images.
             frozen_batch_norm: whether the backbone's batch norm keeps its statistics.
+            best: keeps the network of the best epoch; None for no measuring.
         """
         network.to(memory_format=memory_format)  # type: ignore[call-overload]
         super().__init__(network, {name: term.weight for name, term in method.terms.items()})
@@ -44,7 +47,7 @@ class SegmentationObjective(Objective):
             {name: LOSS_TERMS[name](options, network) for name, options in method.terms.items()}
         )
         self.precision, self.memory_format = precision, memory_format
-        self.frozen_batch_norm = frozen_batch_norm
+        self.frozen_batch_norm, self.best = frozen_batch_norm, best
 
     def train(self, mode: bool = True) -> SegmentationObjective:
         """As of any module, but that a frozen batch norm stays in evaluation mode."""
@@ -85,6 +88,12 @@ class SegmentationObjective(Objective):
         """Let every term follow the network."""
         for term in self.terms.values():
             term.after_step(self.network, progress)
+
+    def after_epoch(self, epoch: int) -> dict[str, float]:
+        """Measure the network that would be left behind now, where the best one is kept."""
+        if self.best is None:
+            return {}
+        return {"validation_miou": self.best.after_epoch(self.deployed(), epoch)}
 
     def deployed(self) -> SegmentationNetwork:
         """The network, or what a term makes of it."""

@@ -21,12 +21,14 @@ from cdsp.networks.checkpoint import (
 from cdsp.networks.heads import SegmentationNetwork, build_network
 from cdsp.networks.layers import freeze_batch_norm
 from cdsp.networks.settings import NetworkSettings
+from cdsp.segmentation.best_on_val import BestOnVal
 from cdsp.segmentation.data import TrainingCrops, TrainingData
 from cdsp.segmentation.objective import SegmentationObjective
 from cdsp.segmentation.settings import SegmentationSettings
 from cdsp.settings import parse_settings, settings_dict
 from cdsp.training.loop import Trainer
 from cdsp.training.optimizer import Schedule, build_optimizer, cosine_after_warmup
+from cdsp.training.record import BEST_ON_VAL
 from cdsp.training.runtime import precision_of
 from cdsp.versions import VERSIONS
 
@@ -44,6 +46,7 @@ def train_segmentation(
     device: torch.device,
     num_workers: int,
     start_from: Path | None = None,
+    best_on_val: EvaluationSettings | None = None,
     protocol: EvaluationSettings = WHOLE_IMAGE,
 ) -> Path:
     """Train a network in a folder of its own, or go on where a stopped training was.
@@ -59,6 +62,8 @@ def train_segmentation(
         num_workers: data-loading processes; 0 loads in this one. No part of the result.
         start_from: the file of an earlier run's network, with whose weights the training starts (a
             warm start); None for those of the backbone alone.
+        best_on_val: protocol by which each epoch is measured on the validation masks, to keep the
+            network of the best one as well, in ``best_on_val.pt``; None for neither.
         protocol: by which the network is to predict; kept with it, no part of the training.
 
     Returns:
@@ -76,9 +81,11 @@ def train_segmentation(
         device=device,
         num_workers=num_workers,
         start_from=start_from,
+        best_on_val=best_on_val,
         protocol=protocol,
     )
-    return trainer.run(output / "weights.pt")
+    beside = () if best_on_val is None else (BEST_ON_VAL,)
+    return trainer.run(output / "weights.pt", measured=beside)
 
 
 def build_trainer(
@@ -91,6 +98,7 @@ def build_trainer(
     device: torch.device,
     num_workers: int,
     start_from: Path | None = None,
+    best_on_val: EvaluationSettings | None = None,
     protocol: EvaluationSettings = WHOLE_IMAGE,
 ) -> Trainer:
     """Build everything; nothing is read but the headers of the data. See `train_segmentation`.
@@ -118,6 +126,7 @@ def build_trainer(
         precision=precision,
         memory_format=torch.channels_last if settings.channels_last else torch.contiguous_format,
         frozen_batch_norm=network_settings.frozen_batch_norm,
+        best=best_on_val and BestOnVal(network, dataset, best_on_val),
     ).to(device)
     if settings.compile:
         network.compile()
@@ -153,9 +162,10 @@ def build_trainer(
         "stores": {key: store.digest for key, store in data.stores.items()},
         **weights_content(network_settings.backbone_weights),
     }
-
     if start_from is not None:
         identity["start_from"] = file_digest(start_from)
+    if best_on_val is not None:
+        identity["best_on_val"] = settings_dict(best_on_val)
     epochs = settings.passes(num_images)
 
     def learning_rate(step: int, steps_per_epoch: int) -> float:
@@ -163,7 +173,7 @@ def build_trainer(
         num_steps = epochs * steps_per_epoch
         return settings.learning_rate * cosine_after_warmup(step, warmup_steps, num_steps)
 
-    def write(deployed: nn.Module, path: Path) -> None:
+    def write_one(network: nn.Module, path: Path, **told: Any) -> None:
         checkpoint = NetworkCheckpoint(
             kind="segmentation",
             arguments=segmentation_arguments(
@@ -171,13 +181,19 @@ def build_trainer(
             ),
             classes=dataset.classes,
             colours=dataset.colours,
-            name=name,
+            name=name | told,
             settings=identity,
-            network=deployed,
+            network=network,
             working_size=dataset.usual_size,
             protocol=protocol,
         )
         write_network(path, checkpoint)
+
+    def write(deployed: nn.Module, path: Path) -> None:
+        if best := objective.best:
+            told = {"checkpoint": "best_on_val", "epoch": int(best.epoch)}
+            write_one(best.network, path.with_name(BEST_ON_VAL), **told)
+        write_one(deployed, path)
 
     return Trainer(
         objective,

@@ -124,6 +124,10 @@ class Objective(nn.Module):
     def after_step(self, progress: float) -> None:
         """Called after each step of the optimizer, without gradients."""
 
+    def after_epoch(self, epoch: int) -> dict[str, float]:
+        """Called after each epoch, from 1; what to log of it."""
+        return {}
+
     def deployed(self) -> nn.Module:
         """The network that the run leaves behind."""
         return self.network

@@ -278,6 +278,7 @@ class Trainer:
             "learning_rate": self.optimizer.param_groups[0]["lr"],
             "images_per_second": self.so_far.images / self.so_far.seconds,
             "seconds": self.so_far.seconds,
+            **self.objective.after_epoch(self.epoch),
         }
         self.log.append(record)
         self.so_far = EpochSoFar()

@@ -21,6 +21,9 @@ RUN = "run"
 RECORD = ("settings.json", "environment.json", "log.jsonl")
 """The files beside the weights."""
 
+BEST_ON_VAL = "best_on_val.pt"
+"""The network of the best epoch, beside ``weights.pt``, the last one, where it was asked for."""
+
 TRAIN_AGAIN = "move the run's folder away and train it again"
 
 

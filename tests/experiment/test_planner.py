@@ -282,3 +282,32 @@ def test_a_table_on_held_out_strokes_depends_on_them_and_has_a_classifier_to_bea
         wrong = {**made, "tables": {"main": {**made["tables"]["main"], **change}}}
         with pytest.raises(ValueError, match=message):
             parse_config(wrong)
+
+
+def test_a_table_has_the_best_network_beside_the_last_where_it_is_asked_for():
+    (protocol,) = minimal()["evaluation"]
+    last, both = (Plan(parse_config(minimal() | more)) for more in ({}, {"best_on_val": protocol}))
+    assert both.table_metrics("main")[::2] == last.table_metrics("main")
+    assert both.first_metrics("main") == last.first_metrics("main")
+    for run, path in zip(last.config.runs("main"), both.table_metrics("main")[1::2], strict=True):
+        assert path == last.paths.best_metrics(run.folder, protocol)
+        assert last.run_extras(run) == {}
+        assert both.run_extras(run) == {"best-on-val": both.protocol("main")}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"best_on_val": "quik"}, "best_on_val: unknown name 'quik'"),
+        (
+            {
+                "best_on_val": "strokes",
+                "evaluation": {**minimal()["evaluation"], "strokes": {"truth": "held_out_strokes"}},
+            },
+            "'strokes' measures on held-out strokes; name one that measures on masks",
+        ),
+    ],
+)
+def test_the_best_network_is_chosen_by_a_protocol_on_masks(changes, message):
+    with pytest.raises(ValueError, match=message):
+        parse_config(minimal() | changes)

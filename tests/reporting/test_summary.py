@@ -34,3 +34,14 @@ def test_a_table_without_a_score_has_no_best_row(tmp_path):
     assert not any("best" in line for line in describe_tables([tmp_path / "table1.csv"]))
     assert json.loads((tmp_path / "table1.json").read_text())["rows"]
     assert describe_tables([]) == []
+
+
+def test_a_network_that_was_chosen_by_its_score_is_not_the_best_row(tmp_path):
+    paths = []
+    for folder, mean, told in (("last", 0.4, {}), ("best", 0.6, {"checkpoint": "best_on_val"})):
+        path = tmp_path / folder / "metrics.json"
+        name = {**NAME, "seed": 0, **told}
+        write_json(path, metrics_content(name=name, mean_iou=mean, weights=f"{folder}.pt"))
+        paths.append(path)
+    write_table(paths, tmp_path / "table1.csv")
+    assert "mIoU (%) 40.00" in "\n".join(describe_tables([tmp_path / "table1.csv"]))

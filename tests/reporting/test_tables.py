@@ -351,3 +351,23 @@ def test_the_same_runs_give_the_same_bytes(metrics, tmp_path):
     for name in ("table.csv", "table.md", "table.html", "table.json", "table_labels.csv"):
         one, two = (tmp_path / folder / name for folder in ("one", "two"))
         assert one.read_bytes() == two.read_bytes()
+
+
+def test_the_best_networks_are_rows_of_their_own_named_as_such(metrics, tmp_path):
+    paths = []
+    for seed, (last, best) in enumerate([(0.5, 0.6), (0.52, 0.7)]):
+        told = {"checkpoint": "best_on_val", "epoch": 1 + seed}
+        paths += [metrics(last, seed), metrics(best, seed, **told)]
+        log = [{"epoch": epoch, "feature_variance": float(epoch)} for epoch in (1, 2, 3)]
+        for path in paths[-2:]:
+            write_json_lines(path.with_name("log.jsonl"), log)
+    write_table(paths, tmp_path / "table.csv")
+    last, best = read_table(tmp_path / "table.csv").to_dict("records")
+    assert (last["checkpoint"], last["miou_mean"], last["num_seeds"]) == ("last", 51, 2)
+    assert (best["checkpoint"], best["miou_mean"], best["num_seeds"]) == ("best_on_val", 65, 2)
+    # Of the epoch that was kept: the last of both seeds, and epochs 1 and 2.
+    assert (last["feature_variance"], best["feature_variance"]) == (3, 1.5)
+    assert "an upper bound" in (tmp_path / "table.md").read_text()
+    write_table(paths[::2], tmp_path / "last.csv")
+    assert "checkpoint" not in (tmp_path / "last.csv").read_text()
+    assert "heckpoint" not in (tmp_path / "last.md").read_text()

@@ -6,6 +6,7 @@ changes remakes what depends on it and nothing more.
 """
 
 import re
+import shlex
 import time
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from cdsp.processors import usable_processors
 from cdsp.reporting.settings import figure_endings, figures_of, table_options
 from cdsp.settings import read_yaml
 from cdsp.training.gpus import visible_gpus
+from cdsp.training.record import BEST_ON_VAL
 from cdsp.versions import VERSIONS
 
 try:
@@ -73,8 +75,10 @@ def run_of(wildcards):
 ON_ONE_MACHINE = workflow.is_main_process and workflow.resource_settings.nodes is None
 
 
-def as_options(stores):
-    return " ".join(f"--{option} {path}" for option, path in stores.items())
+def as_options(values):
+    return " ".join(
+        f"--{option} {shlex.quote(value)}" for option, value in values.items()
+    )
 
 
 def optional(option, paths):

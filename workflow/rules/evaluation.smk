@@ -14,7 +14,7 @@ rule evaluation:
         ),
     output:
         metrics=PATHS.metrics(RUN, "{protocol}"),
-        confusion=PATHS.confusion(RUN, "{protocol}"),
+        confusion=PATHS.metrics(RUN, "{protocol}", "confusion.npy"),
     log:
         PATHS.log(f"evaluation/{RUN}/{{protocol}}"),
     benchmark:
@@ -38,6 +38,23 @@ rule evaluation:
     shell:
         "{params.launch}cdsp evaluation {input.weights} --dataset {input.dataset} --protocol {wildcards.protocol}"
         " {params.labels} {params.stores} --settings {params.settings:q} --output {params.folder} > {log} 2>&1"
+
+
+use rule evaluation as evaluation_best_on_val with:
+    input:
+        dataset=PATHS.dataset,
+        weights=PATHS.run(RUN, BEST_ON_VAL),
+        labels=lambda wildcards: PLAN.own_labels(run_of(wildcards)),
+        stores=lambda wildcards: list(
+            PLAN.held_out_stores(wildcards.scribbles, wildcards.protocol).values()
+        ),
+    output:
+        metrics=PATHS.best_metrics(RUN, "{protocol}"),
+        confusion=PATHS.best_metrics(RUN, "{protocol}", "confusion.npy"),
+    log:
+        PATHS.log(f"evaluation/{RUN}/{{protocol}}-best_on_val"),
+    benchmark:
+        PATHS.benchmark(f"evaluation/{RUN}/{{protocol}}-best_on_val")
 
 
 rule evaluation_pixels:

@@ -17,6 +17,7 @@ rule segmentation:
         settings=update(PATHS.run(RUN, "settings.json")),
         environment=update(PATHS.run(RUN, "environment.json")),
         epochs=update(PATHS.run(RUN, "log.jsonl")),
+        best=[update(PATHS.run(RUN, BEST_ON_VAL))] if CONFIG.best_on_val else [],
     log:
         PATHS.log(f"segmentation/{RUN}"),
     benchmark:
@@ -36,9 +37,8 @@ rule segmentation:
         terms=lambda wildcards: PLAN.run_terms(run_of(wildcards)),
         network=lambda wildcards: PLAN.run_network(run_of(wildcards)),
         settings=lambda wildcards: PLAN.run_training(run_of(wildcards)),
-        start=lambda wildcards: optional(
-            "start-from", PLAN.earlier_weights(run_of(wildcards))
-        ),
+        # One parameter for both, so that it is empty, and no reason to train again, without them.
+        start=lambda wildcards: as_options(PLAN.run_extras(run_of(wildcards))),
         earlier=lambda wildcards: USER_FILES.earlier_weights(run_of(wildcards)),
         # A parameter that names `input` is none whose change trains again: weights do not depend on it.
         protocol=lambda wildcards, input: PLAN.run_protocol(run_of(wildcards)),

@@ -12,7 +12,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from cdsp.pictures.style import line_style, reference_style
-from cdsp.reporting.tables import table_score
+from cdsp.reporting.tables import LAST, table_score
 
 NAMES = ("method", "network", "dataset", "scribbles", "pseudo_labels", "protocol")
 """Columns that tell the rows of a table apart, with those of the varied options."""
@@ -26,7 +26,8 @@ class TableRow:
 
     Attributes:
         names: what tells it apart, as text: method, varied options, network, scribbles,
-            pseudo_labels, dataset and protocol; "" where it has none.
+            pseudo_labels, dataset, protocol and a checkpoint other than the last; "" where it has
+            none.
         options: varied option → value; None where its method lacks the term.
         mean: of its score, percent.
         spread: standard deviation over the seeds, percent; NaN for one seed.
@@ -80,11 +81,12 @@ def measured_rows(table: pd.DataFrame) -> list[TableRow]:
         for name in NAMES:
             if not names[name]:
                 raise ValueError(f"the table has an empty cell in the column {name!r}; fill it")
+        checkpoint = cell_text(record.get("checkpoint")).replace(LAST, "")
         mean = _percent(record, f"{column}_mean")
         if math.isnan(mean):
             raise ValueError(f"the table has no '{column}_mean' for {', '.join(names.values())}")
         row = TableRow(
-            names=_parts(names, options),
+            names={**_parts(names, options), "checkpoint": checkpoint},
             options={name: record[name] if names[name] else None for name in options},
             mean=mean,
             spread=_percent(record, f"{column}_std"),

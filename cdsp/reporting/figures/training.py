@@ -34,7 +34,7 @@ def draw_training(metrics: Sequence[Path]) -> Figure:
     """
     logs = {label: [_read_log(run) for run in runs] for label, runs in group_runs(metrics).items()}
     names = {name for seeds in logs.values() for log in seeds for record in log for name in record}
-    last = sorted(names & {"feature_variance", "feature_variance_share"})
+    last = sorted(names & {"feature_variance", "feature_variance_share", "validation_miou"})
     quantities = ["loss", *sorted(names - {"loss", *last, *NOT_DRAWN}), *last]
     columns = min(len(quantities), 4)
     lines = -(-len(quantities) // columns)
@@ -51,6 +51,7 @@ def draw_training(metrics: Sequence[Path]) -> Figure:
                 "loss": "loss",
                 "feature_variance": "variance",
                 "feature_variance_share": "variance ÷ mean square",
+                "validation_miou": "mIoU, a fraction",
             }
             title = "total loss" if quantity == "loss" else quantity.replace("_", " ")
             axis.set(title=title, xlabel="epoch", ylabel=units.get(quantity, "unweighted loss"))
