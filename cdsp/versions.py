@@ -9,6 +9,7 @@ VERSIONS = {
     "dataset": 1,
     "scribbles simulate": 2,
     "scribbles import": 2,
+    "scribbles validation": 1,
     "scribbles degrade": 2,
     "pseudo_labels classifier": 1,
     "pseudo_labels cams": 1,

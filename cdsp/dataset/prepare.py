@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import unicodedata
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -56,6 +56,7 @@ class FolderContent:
         images: image id → (file below the folder, height, width), of the listed and readable ones.
         masks: image id → file below the folder, of all that have one, listed or not.
         train_masks: whether the training images have masks.
+        val_masks: whether the validation images have.
         good_masks: ids of the images whose mask was read and found right.
         census: what the masks hold.
         pixels: of the photographs; measured on the training images where they are not common.
@@ -66,6 +67,7 @@ class FolderContent:
     images: dict[str, tuple[str, int, int]]
     masks: dict[str, str]
     train_masks: bool
+    val_masks: bool
     good_masks: set[str]
     census: MaskCensus
     pixels: PixelFormat
@@ -78,8 +80,8 @@ def inspect_folder(
     """Read every listed image and mask of a folder in VOC layout.
 
     Without ``train.txt`` all images that are not in ``val.txt`` are training images; without
-    ``val.txt`` there are no validation images. Validation images have masks; training images have
-    them all or not at all. Names are compared in one form, see `normal_name`.
+    ``val.txt`` there are no validation images. The images of either list have masks all or not at
+    all. Names are compared in one form, see `normal_name`.
 
     Args:
         root: the folder.
@@ -103,14 +105,8 @@ def inspect_folder(
         )
     masks = _files_by_id(root / "SegmentationClassAug", (".png",), findings)
     splits = _read_splits(root / "ImageSets" / "SegmentationAug", files, findings)
-    without = [image_id for image_id in splits["train"] if image_id not in masks]
-    train_masks = len(without) < len(splits["train"])
-    if train_masks and without:
-        findings.problems.append(
-            f"{root / 'SegmentationClassAug'}: {len(without)} of {len(splits['train'])} training "
-            f"images have no mask ({first_few(without)}); give one to all of them, or to none"
-        )
-    masked = {*splits["val"], *(splits["train"] if train_masks else ())}
+    train_masks, val_masks = (_masked(root, split, splits, masks, findings) for split in SPLITS)
+    masked = {*(splits["train"] if train_masks else ()), *(splits["val"] if val_masks else ())}
     census, images, good_masks = MaskCensus(), {}, set()
     photographs, training = PixelCensus(page), {*splits["train"]}
     for image_id in progress([*splits["train"], *splits["val"]], "checking images"):
@@ -124,10 +120,6 @@ def inspect_folder(
                 num_classes = len(classes) or IGNORE
                 census.add(masks[image_id], height, width, num_classes, findings)
                 good_masks.add(image_id)
-        elif image_id in splits["val"] and image_id not in masks:
-            findings.problems.append(
-                "no such mask of a validation image", root / default_mask(image_id)
-            )
     others = photographs.tell(root / "JPEGImages", findings)
     images = {i: entry for i, entry in images.items() if Path(entry[0]).name not in others}
     _tell_missing(root, splits, files, findings)
@@ -136,7 +128,24 @@ def inspect_folder(
     tell_unused(root, listed, {masks[i].name for i in masked & masks.keys()}, findings)
     below = {image_id: _below(file) for image_id, file in masks.items()}
     pixels = photographs.format
-    return FolderContent(splits, images, below, train_masks, good_masks, census, pixels, findings)
+    return FolderContent(
+        splits, images, below, train_masks, val_masks, good_masks, census, pixels, findings
+    )
+
+
+def _masked(
+    root: Path, split: str, splits: dict[str, list[str]], masks: Collection[str], findings: Findings
+) -> bool:
+    """Whether the images of a split have masks; some without is a problem."""
+    without = [image_id for image_id in splits[split] if image_id not in masks]
+    if not without or len(without) == len(splits[split]):
+        return not without
+    kind = "training" if split == "train" else "validation"
+    findings.problems.append(
+        f"{root / 'SegmentationClassAug'}: {len(without)} of {len(splits[split])} {kind} "
+        f"images have no mask ({first_few(without)}); give one to all of them, or to none"
+    )
+    return True
 
 
 def describe_folder(
@@ -186,6 +195,7 @@ def describe_folder(
         "splits": found.splits,
         "images": {image_id: list(entry) for image_id, entry in found.images.items()},
         "train_masks": found.train_masks,
+        **({} if found.val_masks else {"val_masks": False}),
         "working_size": working_size,
         "files": {file: file_digest(root / file) for file in used_files(found)},
         **({} if found.pixels.is_common else {"pixels": settings_dict(found.pixels)}),
@@ -239,8 +249,9 @@ def _read_splits(lists: Path, files: dict[str, Path], findings: Findings) -> dic
 
 def used_files(content: FolderContent) -> list[str]:
     """The photographs and masks that a data set uses, below its folder."""
-    masked = content.images if content.train_masks else content.splits["val"]
     images = [file for file, _, _ in content.images.values()]
+    has_masks = {"train": content.train_masks, "val": content.val_masks}
+    masked = [i for split, there in has_masks.items() if there for i in content.splits[split]]
     return sorted([*images, *(content.masks[image_id] for image_id in masked)])
 
 

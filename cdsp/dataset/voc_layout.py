@@ -51,13 +51,14 @@ class Dataset:
         colours: class → (red, green, blue), where it is not VOC's.
         splits: "train" and "val" → image ids, in the order of the lists.
         images: image id → (file below root, height, width).
-        train_masks: whether the training images have masks; the validation images always have.
+        train_masks: whether the training images have masks.
         digest: of names and contents of all that it uses; tells it apart from another version of
             itself, and not from a copy elsewhere.
         working_size: longer side at which images and masks are seen, pixels; 0 = as they are.
         pixels: of the photographs.
         masks: image id → file below root, of masks that are called otherwise than their image.
         files: file below root → digest of its content; None for a folder that was only looked at.
+        val_masks: whether the validation images have masks; otherwise strokes, to be measured on.
     """
 
     name: str
@@ -72,6 +73,7 @@ class Dataset:
     working_size: int = 0
     pixels: PixelFormat = RGB
     files: dict[str, str] | None = None
+    val_masks: bool = True
 
     @property
     def palette(self) -> np.ndarray:
@@ -83,6 +85,10 @@ class Dataset:
         """Longer side that a photograph has here, pixels: the working size, or else the median."""
         sizes = [max(self.size(image_id)) for image_id in self.splits["train"]]
         return self.working_size or int(statistics.median(sizes))
+
+    def has_masks(self, split: str) -> bool:
+        """Whether the images of a split have masks."""
+        return self.val_masks if split == "val" else self.train_masks
 
     def require_train_masks(self, purpose: str) -> None:
         """Check that the training images have masks.
@@ -222,6 +228,7 @@ def read_dataset(path: Path) -> Dataset:
             working_size=int(value["working_size"]),
             pixels=parse_settings(PixelFormat, value.get("pixels", {}), "pixels"),
             files=dict(value["files"]),
+            val_masks=bool(value.get("val_masks", True)),
         )
         _check_entries(dataset)
     except (KeyError, TypeError, ValueError, AttributeError) as error:

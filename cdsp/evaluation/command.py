@@ -42,10 +42,14 @@ def evaluation(
     full_scribbles: Annotated[
         Path | None, typer.Option(help="All scribbles: what is more in them is held out.")
     ] = None,
+    validation_strokes: Annotated[
+        Path | None,
+        typer.Option(help="Store of the validation images' strokes, where they have no masks."),
+    ] = None,
     settings: ProtocolOption = "",
     device: DeviceOption = "auto",
 ) -> None:
-    """Evaluate a network on validation masks (IoU) or held-out strokes (share that is right)."""
+    """Evaluate a network on validation masks (IoU), or on strokes (share that is right)."""
     from cdsp.dataset.voc_layout import read_dataset
 
     if pixels is not None:
@@ -63,6 +67,7 @@ def evaluation(
             output,
             protocol=protocol,
             full_scribbles=full_scribbles,
+            strokes=validation_strokes,
         )
         return
     if weights is None:
@@ -81,4 +86,5 @@ def evaluation(
         labels=labels,
         scribbles=scribbles,
         full_scribbles=full_scribbles,
+        strokes=validation_strokes,
     )

@@ -37,8 +37,9 @@ def evaluate(
     labels: Path | None = None,
     scribbles: Path | None = None,
     full_scribbles: Path | None = None,
+    strokes: Path | None = None,
 ) -> dict[str, Any]:
-    """Evaluate a network on validation masks or held-out strokes, as the protocol says.
+    """Evaluate a network on masks or strokes, as the protocol says.
 
     Where there are several processes, each evaluates its share of the images.
 
@@ -54,6 +55,7 @@ def evaluate(
             it is compared on a few training images.
         scribbles: where held-out strokes are the truth, the store of those that were trained on.
         full_scribbles: then, the store of all.
+        strokes: where they are the truth, the store of the validation images' strokes.
 
     Returns:
         What ``metrics.json`` holds; nothing in any process but the first, which writes it.
@@ -62,14 +64,15 @@ def evaluate(
         ValueError: the network's classes are not the data set's, there is nothing to measure on,
             or no pixel of the masks is of a class.
     """
-    read = [path for path in (weights, labels, scribbles, full_scribbles) if path is not None]
+    stores = (labels, scribbles, full_scribbles, strokes)
+    read = [path for path in (weights, *stores) if path is not None]
     check_outputs([output / "metrics.json"], inputs=read)
     checkpoint = read_network(weights, "segmentation")
     checkpoint.require_classes(dataset.classes, weights)
     dataset = dataset.seen_as(checkpoint.pixels)
     used = settings or checkpoint.protocol
     trained_on = str(checkpoint.name.get("scribbles"))
-    truth = find_truth(dataset, used, trained_on, scribbles, full_scribbles)
+    truth = find_truth(dataset, used, trained_on, scribbles, full_scribbles, strokes)
     pictures = [] if predictions is None else [predictions / f"{name}.png" for name in truth.ids]
     masks = [dataset.mask_path(name) for name in truth.ids if used.truth == "masks"]
     check_outputs(pictures, inputs=[*read, *masks])

@@ -12,7 +12,7 @@ import numpy as np
 
 from cdsp.dataset.voc_layout import Dataset
 from cdsp.evaluation.settings import EvaluationSettings
-from cdsp.evaluation.truth import Truth, held_out, validation_masks
+from cdsp.evaluation.truth import Truth, held_out, validation_masks, validation_strokes
 from cdsp.io.files import IGNORE, METRICS_FORMAT, METRICS_VERSION
 from cdsp.io.json_files import write_json
 from cdsp.io.outputs import atomic_path, file_digest
@@ -37,6 +37,7 @@ def find_truth(
     trained_on: str,
     scribbles: Path | None,
     full_scribbles: Path | None,
+    strokes: Path | None,
 ) -> Truth:
     """What a protocol compares predictions with.
 
@@ -46,12 +47,15 @@ def find_truth(
         trained_on: the scribbles that whoever predicts was trained on, by name.
         scribbles: their store, where held-out strokes are the truth.
         full_scribbles: then, the store of all.
+        strokes: where they are the truth, the store of the validation images' strokes.
 
     Raises:
-        ValueError: see `validation_masks` and `held_out`.
+        ValueError: see `validation_masks`, `validation_strokes` and `held_out`.
     """
     if settings.truth == "masks":
         return validation_masks(dataset)
+    if settings.truth == "validation_strokes":
+        return validation_strokes(dataset, strokes)
     return held_out(dataset, scribbles, full_scribbles, trained_on)
 
 
@@ -149,10 +153,12 @@ def _score_entries(
         }
     entries = held_out_entries(classes, counts.shares(), averaged)
     for name, share in read_shares(entries).items():
-        logger.info("%s: %s", name, percent(share) if share else "no stroke is held out")
+        logger.info("%s: %s", name, percent(share) if share else "no stroke to compare with")
     if entries["held_out_accuracy"] is not None:
         mean = Share(entries["held_out_accuracy"], *entries["held_out_interval"])
-        logger.info("held-out strokes right: %s, the mean of the classes", percent(mean))
+        logger.info(
+            "%s right: %s, the mean of the classes", settings.truth.replace("_", " "), percent(mean)
+        )
     return entries
 
 

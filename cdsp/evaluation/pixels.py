@@ -30,6 +30,7 @@ def evaluate_pixels(
     *,
     protocol: str,
     full_scribbles: Path | None = None,
+    strokes: Path | None = None,
 ) -> dict[str, Any]:
     """Teach a pixel classifier by strokes, and measure what it predicts of all classes.
 
@@ -41,16 +42,17 @@ def evaluate_pixels(
         output: folder for ``confusion.npy`` and ``metrics.json``.
         protocol: the protocol's name.
         full_scribbles: store of all scribbles, where held-out strokes are the truth.
+        strokes: store of the validation images' strokes, where they are.
 
     Raises:
         ValueError: stores of other images, no stroke, or nothing to measure on.
     """
-    check_outputs([output / "metrics.json"], inputs=[scribbles, full_scribbles])
+    check_outputs([output / "metrics.json"], inputs=[scribbles, full_scribbles, strokes])
     class_indices(settings.classes, dataset.classes)
     store = LabelStore(scribbles, "scribbles")
     store.require({}, {"dataset": dataset.digest})
     trained_on = store.parameters["scribbles"]
-    truth = find_truth(dataset, settings, trained_on, scribbles, full_scribbles)
+    truth = find_truth(dataset, settings, trained_on, scribbles, full_scribbles, strokes)
     classifier = PixelClassifier(dataset.training_on(store), store, pixels)
     classes = range(len(dataset.classes))
 

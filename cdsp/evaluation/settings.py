@@ -24,11 +24,11 @@ class EvaluationSettings:
     window: int = setting(465, "side of the sliding window, pixels; 0 = whole image", minimum=0)
     stride: int = setting(310, "of the window, pixels", minimum=1)
     flip: bool = setting(False, "average with the mirrored image")
-    truth: Literal["masks", "held_out_strokes"] = setting(
+    truth: Literal["masks", "validation_strokes", "held_out_strokes"] = setting(
         "masks",
-        "what predictions are compared with: the masks of the validation images (mIoU), or strokes "
-        "of the training images that hold_out-<ratio> keeps from the training (share of right "
-        "pixels): a score without any mask",
+        "what predictions are compared with: the masks of the validation images (mIoU); or their "
+        "strokes, or strokes of the training images that hold_out-<ratio> keeps from the training "
+        "(share of right pixels): scores without any mask",
     )
     classes: tuple[str, ...] = setting(
         (), "classes that the score is averaged over; empty = all (for subsets of a data set)"

@@ -1,4 +1,4 @@
-"""What predictions are compared with: masks, held-out strokes, or the labels that taught them."""
+"""What predictions are compared with: masks, strokes, or the labels that taught them."""
 
 from __future__ import annotations
 
@@ -46,8 +46,34 @@ def validation_masks(dataset: Dataset) -> Truth:
             "have masks in ImageSets/SegmentationAug/val.txt, or compare with held-out strokes: "
             "'truth: held_out_strokes' in the protocol, and networks trained on hold_out-<ratio>"
         )
+    if not dataset.val_masks:
+        raise ValueError(
+            f"data set {dataset.name!r}: its {len(dataset.splits['val'])} validation images have "
+            "no masks; give one to each, or compare with their strokes: 'truth: "
+            "validation_strokes' in the protocol"
+        )
     photographs = dataset.as_photographed
     return Truth(photographs, dataset.splits["val"], photographs.mask)
+
+
+def validation_strokes(dataset: Dataset, strokes: Path | None) -> Truth:
+    """The strokes of the validation images, at the working size.
+
+    Args:
+        dataset: the images.
+        strokes: store of their labels, see `cdsp.scribbles.validation.label_validation_images`.
+
+    Raises:
+        ValueError: no store, or one of other images.
+    """
+    if strokes is None:
+        raise ValueError(
+            "the protocol compares with the strokes of validation images: give their store "
+            "(--validation-strokes), made by `cdsp scribbles validation`"
+        )
+    store = LabelStore(strokes, "scribbles")
+    store.require({"scribbles": "validation"}, {"dataset": dataset.digest})
+    return Truth(dataset, tuple(store), store.__getitem__)
 
 
 def held_out(

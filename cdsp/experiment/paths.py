@@ -32,6 +32,11 @@ class Paths:
         """All strokes, before any degradation."""
         return f"{self.stages}/scribbles/strokes.jsonl"
 
+    @property
+    def validation_strokes(self) -> str:
+        """Labels of the strokes of validation images, which have no masks."""
+        return f"{self.stages}/scribbles/validation.h5"
+
     def degraded_strokes(self, scribbles: str) -> str:
         """The strokes that a degradation leaves."""
         return f"{self.stages}/scribbles/{scribbles}/strokes.jsonl"

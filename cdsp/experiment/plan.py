@@ -236,14 +236,17 @@ class Plan:
             return [self.paths.pseudo_labels(run.scribbles, run.pseudo_labels)]
         return [self.paths.scribble_labels(run.scribbles)] if "scribble" in reads else []
 
-    def held_out_stores(self, scribbles: str, protocol: str) -> dict[str, str]:
-        """The stores that tell which strokes were held out, where a protocol measures on them.
+    def truth_stores(self, scribbles: str, protocol: str) -> dict[str, str]:
+        """The stores of the strokes that a protocol measures on, where it does.
 
         Returns:
             Option of the command → path.
         """
-        if self.config.evaluation[protocol].truth == "masks":
+        truth = self.config.evaluation[protocol].truth
+        if truth == "masks":
             return {}
+        if truth == "validation_strokes":
+            return {"validation-strokes": self.paths.validation_strokes}
         return {
             "scribbles": self.paths.scribble_labels(scribbles),
             "full-scribbles": self.paths.scribble_labels("full"),

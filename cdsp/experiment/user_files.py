@@ -12,10 +12,12 @@ from pathlib import Path
 
 from cdsp.annotations.read import SUFFIXES
 from cdsp.dataset.prepare import IMAGE_SUFFIXES
+from cdsp.dataset.voc_layout import read_list
 from cdsp.experiment.config import Config
 from cdsp.experiment.plan import Plan
 from cdsp.experiment.run import Run
 from cdsp.io.content import ContentDigests
+from cdsp.io.files import normal_name
 
 NO_FILE = ("imagenet", "none")
 """Backbone weights that are no file."""
@@ -89,16 +91,25 @@ class UserFiles:
         """Stop before hours of training where a user's own folder has nothing to evaluate on.
 
         Raises:
-            ValueError: it has no list of validation images, and the table measures on masks.
+            ValueError: it has no list of validation images, and the table measures on them.
         """
         folder, protocol = own_folder(self._config), self._config.tables[table].protocol
-        if folder is None or self._config.evaluation[protocol].truth != "masks":
+        truth = self._config.evaluation[protocol].truth
+        if folder is None or truth == "held_out_strokes":
             return
         path = folder / "ImageSets/SegmentationAug/val.txt"
+        wanted = "masks" if truth == "masks" else "strokes"
+        masks = {normal_name(file.stem) for file in (folder / "SegmentationClassAug").glob("*")}
+        if truth == "masks" and path.is_file() and not masks & set(read_list(path)[0]):
+            raise ValueError(
+                f"{path}: no image of it has a mask in SegmentationClassAug, and the protocol "
+                f"{protocol!r} measures on masks; where they have strokes, write 'truth: "
+                f"validation_strokes' in evaluation.{protocol}"
+            )
         if not path.is_file():
             raise ValueError(
                 f"{path}: not there, so that there are no validation images for a table; list some "
-                "that have masks, or measure on strokes that are held out of the training: "
+                f"that have {wanted}, or measure on strokes that are held out of the training: "
                 f"'truth: held_out_strokes' in evaluation.{protocol}, and "
                 f"'scribbles: [hold_out-0.25]' in tables.{table}"
             )

@@ -179,13 +179,13 @@ def measure_classifier(
 
     Args:
         network: the classifier, on ``device``; it is put into evaluation mode.
-        dataset: with masks of its validation images.
+        dataset: with masks of its validation images; without, nothing is known.
         scale: of the images.
         device: where to compute.
     """
     network.eval()
     scores, present = [], []
-    for image_id in dataset.splits["val"]:
+    for image_id in dataset.splits["val"] if dataset.val_masks else ():
         image = dataset.image(image_id)
         size = tuple(max(17, round(side * scale)) for side in image.shape[1::-1])
         scaled = normalise(resize(image, size, cv2.INTER_LINEAR), dataset.pixels)

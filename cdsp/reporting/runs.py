@@ -53,9 +53,22 @@ class Score:
     caption: str
 
 
+_INTERVALS = (
+    "with its 95 % interval (Wilson's for each class, with the images as trials; MOVER's for the "
+    "mean)"
+)
 SCORES = {
     "masks": Score(
         "mIoU (%)", "miou", "mean_iou", "iou", "IoU (%)", "mIoU on the masks of validation images"
+    ),
+    "validation_strokes": Score(
+        "validation strokes right (%)",
+        "strokes",
+        "held_out_accuracy",
+        "held_out_accuracy",
+        "validation strokes right (%)",
+        "The share of the pixels of the validation images' strokes which get their class, mean "
+        f"over the classes, {_INTERVALS}",
     ),
     "held_out_strokes": Score(
         "held-out strokes right (%)",
@@ -64,8 +77,7 @@ SCORES = {
         "held_out_accuracy",
         "held-out strokes right (%)",
         "The share of the pixels of strokes that were held out of the training which get their "
-        "class, mean over the classes, with its 95 % interval (Wilson's for each class, with the "
-        "images as trials; MOVER's for the mean)",
+        f"class, mean over the classes, {_INTERVALS}",
     ),
 }
 """`truth` of a protocol → the score."""

@@ -12,8 +12,7 @@ from cdsp.io.json_files import read_json
 from cdsp.reporting.runs import SCORES, Score
 
 RESULT_COLUMNS = {
-    "pseudo_label_miou",
-    "pseudo_label_held_out",
+    *(f"pseudo_label_{s.column}" for s in SCORES.values()),
     *(f"{s.column}_{of}" for s in SCORES.values() for of in ("mean", "std", "low", "high")),
     "num_seeds",
     "feature_variance",

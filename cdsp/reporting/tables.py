@@ -87,7 +87,7 @@ def make_table(
     repeated = frame[frame.duplicated(keys)]
     if len(repeated):
         raise ValueError(f"the run {repeated.iloc[0][keys].to_dict()} is given twice")
-    has_interval = score is SCORES["held_out_strokes"]
+    has_interval = score is not SCORES["masks"]
     table = frame.groupby(columns, sort=False, dropna=False, as_index=False).agg(
         **{
             f"{score.column}_mean": ("score", "mean"),
@@ -100,7 +100,9 @@ def make_table(
         probe_accuracy=("probe_accuracy", "mean"),
         metrics=("path", list),
     )
-    known = {} if labels is None else labels.set_index(LABEL_COLUMNS[:2])[score.column].to_dict()
+    known = {}  # labels are of training images, and have no score on others' strokes
+    if labels is not None and score.column in labels:
+        known = labels.set_index(LABEL_COLUMNS[:2])[score.column].to_dict()
     sources = zip(table["scribbles"], table["pseudo_labels"], strict=True)
     own = pd.Series([known.get(source) for source in sources], dtype=float)
     place = table.columns.tolist().index(f"{score.column}_mean")

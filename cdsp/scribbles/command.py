@@ -11,6 +11,11 @@ from cdsp.options import DatasetOption, OutputFile, OutputFolder, SettingsOption
 
 app = typer.Typer()
 
+AnnotationsArgument = Annotated[
+    Path | None,
+    typer.Argument(help="File or folder of annotations; left out: as the settings say."),
+]
+
 
 @app.command("simulate")
 def scribbles_simulate(
@@ -30,10 +35,7 @@ def scribbles_simulate(
 def scribbles_import(
     dataset: DatasetOption,
     output: OutputFile,
-    path: Annotated[
-        Path | None,
-        typer.Argument(help="File or folder of annotations; left out: as the settings say."),
-    ] = None,
+    path: AnnotationsArgument = None,
     settings: SettingsOption = "{}",
 ) -> None:
     """Take strokes that people drew: ScribbleSup, PNG, labelme, CVAT, Label Studio, tag lists."""
@@ -43,9 +45,24 @@ def scribbles_import(
 
     parsed = parse_option(AnnotationSettings, settings)
     described = read_dataset(dataset)
-    if path is None:
-        path = Path(parsed.path) if parsed.path else described.root / "Scribbles"
-    import_strokes(described, path, output, parsed)
+    import_strokes(described, path or parsed.place(described.root), output, parsed)
+
+
+@app.command("validation")
+def scribbles_validation(
+    dataset: DatasetOption,
+    output: OutputFile,
+    path: AnnotationsArgument = None,
+    settings: SettingsOption = "{}",
+) -> None:
+    """Take the strokes of validation images that have no masks, to measure on them."""
+    from cdsp.dataset.voc_layout import read_dataset
+    from cdsp.scribbles.settings import AnnotationSettings
+    from cdsp.scribbles.validation import label_validation_images
+
+    parsed = parse_option(AnnotationSettings, settings)
+    described = read_dataset(dataset)
+    label_validation_images(described, path or parsed.place(described.root), output, parsed)
 
 
 @app.command("degrade")

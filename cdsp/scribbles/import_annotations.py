@@ -79,7 +79,7 @@ def import_strokes(
     header = {
         "dataset": dataset.digest,
         "classes": list(dataset.classes),
-        "imported": {"files": _digest(path), **said, "version": VERSIONS["scribbles import"]},
+        "imported": {"files": files_digest(path), **said, "version": VERSIONS["scribbles import"]},
     }
     write_strokes(output, images(), header)
 
@@ -130,7 +130,7 @@ def imported_images(
     tell_unread(path, findings)
 
 
-def _digest(path: Path) -> str:
+def files_digest(path: Path) -> str:
     """Tells a set of annotation files apart from others, by their names and contents."""
     total = hashlib.sha256()
     for file in annotation_files(path):

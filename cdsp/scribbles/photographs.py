@@ -179,7 +179,7 @@ class Photographs:
         bare = [image_id for image_id in training if image_id not in self._annotated]
         annotated = len(training) - len(bare)
         of_validation = sorted(self._annotated & set(self._dataset.splits["val"]))
-        if of_validation:
+        if of_validation and self._dataset.val_masks:
             self._findings.hints.append(
                 f"{counted(len(of_validation), 'annotation')} of validation images, which are "
                 f"measured on their masks, left out: {first_few(of_validation)}"

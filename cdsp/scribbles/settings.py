@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from cdsp.scribbles.strokes import WIDEST
 from cdsp.scribbles.styles import StyleName
@@ -44,6 +45,10 @@ class AnnotationSettings:
     skip_unreadable: bool = setting(
         False, "leave out shapes that cannot be read, such as polygons, instead of stopping"
     )
+
+    def place(self, root: Path) -> Path:
+        """The folder or file of annotations of a data set that lies in a folder."""
+        return Path(self.path) if self.path else root / "Scribbles"
 
 
 STROKE_SOURCES: dict[str, type] = {

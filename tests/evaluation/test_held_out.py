@@ -12,6 +12,7 @@ from cdsp.evaluation.evaluate import evaluate
 from cdsp.evaluation.pixels import evaluate_pixels
 from cdsp.evaluation.settings import EvaluationSettings
 from cdsp.evaluation.truth import Agreement
+from cdsp.io.files import write_label
 from cdsp.io.store import LabelStore, write_store
 from cdsp.networks.checkpoint import read_network, write_network
 from cdsp.networks.predictor import predict_probabilities
@@ -20,6 +21,8 @@ from cdsp.pseudo_labels.settings import PixelSettings
 from cdsp.reporting.tables import make_table
 from cdsp.scribbles.degrade import Degradation
 from cdsp.scribbles.scribble_labels import degrade_scribbles
+from cdsp.scribbles.settings import AnnotationSettings
+from cdsp.scribbles.validation import label_validation_images
 
 CPU = torch.device("cpu")
 STROKES = EvaluationSettings(scales=(1.0,), long_side=0, window=0, truth="held_out_strokes")
@@ -90,6 +93,47 @@ def test_without_masks_strokes_that_were_held_out_are_the_truth(
     low, high = metrics["held_out_interval"]
     assert 0 <= low < mean < high <= 1
     assert "mean_iou" not in metrics
+
+
+def test_validation_images_without_masks_are_measured_on_their_strokes(
+    tiny_data, weights, tmp_path
+):
+    dataset = replace(tiny_data.dataset, val_masks=False)
+    protocol = replace(STROKES, truth="validation_strokes")
+    annotated, bare = dataset.splits["val"][:-1], dataset.splits["val"][-1]
+    network = read_network(weights, "segmentation").network
+    right, total = {}, {}
+    for image_id in annotated:
+        mask, strokes = dataset.mask(image_id), np.full(dataset.size(image_id), 255, np.uint8)
+        strokes[10::20] = mask[10::20]
+        write_label(tmp_path / f"annotations/{image_id}.png", strokes)
+        image = dataset.image(image_id)
+        predicted = predict_probabilities(network, image, protocol, CPU).argmax(dim=0).numpy()
+        for pixel in zip(*np.nonzero(strokes != 255), strict=True):
+            class_id = int(strokes[pixel])
+            total[class_id] = total.get(class_id, 0) + 1
+            right[class_id] = right.get(class_id, 0) + int(predicted[pixel] == class_id)
+    store, folder = tmp_path / "validation.h5", tmp_path / "scores"
+    settings = AnnotationSettings()
+    label_validation_images(dataset, tmp_path / "annotations", store, settings)
+    assert bare not in LabelStore(store)
+    options = {"protocol": "strokes", "device": CPU}
+    with pytest.raises(ValueError, match=r"give their store \(--validation-strokes\)"):
+        evaluate(weights, dataset, protocol, folder, **options)
+    with pytest.raises(ValueError, match=r"have no masks.*truth: validation_strokes"):
+        evaluate(weights, dataset, replace(protocol, truth="masks"), folder, **options)
+    metrics = evaluate(weights, dataset, protocol, folder, strokes=store, **options)
+    for class_id, name in enumerate(dataset.classes):
+        expected = right[class_id] / total[class_id] if class_id in total else None
+        assert metrics["class_held_out_accuracy"][name] == pytest.approx(expected)
+    (row,) = make_table([folder / "metrics.json"]).to_dict("records")
+    assert row["strokes_mean"] == pytest.approx(100 * metrics["held_out_accuracy"])
+    assert row["strokes_low"] <= row["strokes_mean"] <= row["strokes_high"]
+
+    only = dataset.splits["train"][0]
+    write_label(tmp_path / f"others/{only}.png", np.zeros(dataset.size(only), np.uint8))
+    with pytest.raises(ValueError, match=r"none of the .* validation images has a stroke"):
+        label_validation_images(dataset, tmp_path / "others", store, settings)
 
 
 def test_its_table_says_which_score_it_tells(measured):

@@ -16,12 +16,14 @@ from typer.testing import CliRunner
 from cdsp import cli
 from cdsp.experiment.plan import Plan
 from cdsp.experiment.read import read_config
+from cdsp.experiment.user_files import UserFiles
 from cdsp.networks.backbones import build_backbone
 from cdsp.pictures.overlay import clear_colours
 from cdsp.scribbles.settings import AnnotationSettings
 from cdsp.segmentation.settings import SegmentationSettings
 from cdsp.tools.start import machine, start
 from cdsp.tools.start.choices import (
+    CLASSIFIER_IMAGES,
     LARGEST,
     SMALL_STROKE,
     SMALLEST,
@@ -162,7 +164,7 @@ def test_what_cannot_be_started_is_told_and_nothing_is_written(mine, tmp_path):
     with pytest.raises(ValueError, match="spiral"):
         start(mine, None, weights="none")
     shutil.rmtree(mine / "Scribbles")
-    with pytest.raises(ValueError, match="no stroke on any training image"):
+    with pytest.raises(ValueError, match="no stroke and no tag on any training image"):
         start(mine, None, weights="none")
     assert not (tmp_path / "mine.yaml").exists()
 
@@ -186,6 +188,35 @@ def test_without_weights_and_masks_the_loss_is_told(mine, tmp_path, monkeypatch,
     assert config.tables["table1"].scribbles == ("hold_out-0.25",)
     with pytest.raises(ValueError, match="could not be fetched"):
         start(mine, tmp_path / "other.yaml", weights="imagenet")
+
+
+def test_validation_photographs_with_strokes_alone_are_measured_on_them(
+    mine, tmp_path, write_labelme
+):
+    for mask in (mine / "SegmentationClassAug").iterdir():
+        mask.unlink()
+    with pytest.raises(ValueError, match=r"none of the 2 validation images has a mask .* a stroke"):
+        start(mine, None, weights="none")
+    write_labelme(mine / "Scribbles/f.json", "f.png", SIZE, [("tree", "point", [[9, 9]])])
+    config = read_config(start(mine, None, weights="none"))
+    table = config.tables["table1"]
+    assert table.scribbles == ("full",)
+    assert config.evaluation[table.protocol].truth == "validation_strokes"
+    stores = Plan(config).truth_stores("full", table.protocol)
+    assert stores == {"validation-strokes": "results/mine/scribbles/validation.h5"}
+    UserFiles(Plan(config)).require_validation_images("table1")
+
+
+def test_tags_alone_are_learnt_by_class_activation_maps(mine, tmp_path, capsys):
+    shutil.rmtree(mine / "Scribbles")
+    (mine / "Scribbles").mkdir()
+    (mine / "Scribbles/tags.csv").write_text("".join(f"{name}.png,road,tree\n" for name in "abcde"))
+    config = read_config(start(mine, None, weights="none"))
+    (recipe,) = config.pseudo_labels.values()
+    assert (recipe.evidence, recipe.labels.refinement) == ("cams", "none")
+    assert recipe.classifier.epochs * 5 >= CLASSIFIER_IMAGES
+    assert config.tables["table1"].methods == ("pseudo_label_only",)
+    assert "class activation maps" in capsys.readouterr().out
 
 
 def test_the_time_is_that_of_all_steps_and_predictions():

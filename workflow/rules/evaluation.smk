@@ -1,4 +1,4 @@
-"""Stage evaluation: scores of a trained network on validation masks, or on strokes held out.
+"""Stage evaluation: scores of a trained network on validation masks, or on strokes.
 
 From weights.pt into results/<dataset>/evaluation/<run>/<protocol>: confusion.npy, metrics.json.
 """
@@ -10,7 +10,7 @@ rule evaluation:
         weights=PATHS.run(RUN),
         labels=lambda wildcards: PLAN.own_labels(run_of(wildcards)),
         stores=lambda wildcards: list(
-            PLAN.held_out_stores(wildcards.scribbles, wildcards.protocol).values()
+            PLAN.truth_stores(wildcards.scribbles, wildcards.protocol).values()
         ),
     output:
         metrics=PATHS.metrics(RUN, "{protocol}"),
@@ -32,7 +32,7 @@ rule evaluation:
         folder=subpath(output.metrics, parent=True),
         labels=lambda wildcards, input: optional("labels", input.labels),
         stores=lambda wildcards: as_options(
-            PLAN.held_out_stores(wildcards.scribbles, wildcards.protocol)
+            PLAN.truth_stores(wildcards.scribbles, wildcards.protocol)
         ),
         settings=lambda wildcards: settings_json(CONFIG.evaluation[wildcards.protocol]),
     shell:
@@ -46,7 +46,7 @@ use rule evaluation as evaluation_best_on_val with:
         weights=PATHS.run(RUN, BEST_ON_VAL),
         labels=lambda wildcards: PLAN.own_labels(run_of(wildcards)),
         stores=lambda wildcards: list(
-            PLAN.held_out_stores(wildcards.scribbles, wildcards.protocol).values()
+            PLAN.truth_stores(wildcards.scribbles, wildcards.protocol).values()
         ),
     output:
         metrics=PATHS.best_metrics(RUN, "{protocol}"),
@@ -63,7 +63,7 @@ rule evaluation_pixels:
         dataset=PATHS.dataset,
         scribbles=PATHS.scribble_labels("{scribbles}"),
         stores=lambda wildcards: list(
-            PLAN.held_out_stores(wildcards.scribbles, wildcards.protocol).values()
+            PLAN.truth_stores(wildcards.scribbles, wildcards.protocol).values()
         ),
     output:
         PATHS.pixel_metrics("{scribbles}", "{recipe}", "{protocol}"),
@@ -82,7 +82,7 @@ rule evaluation_pixels:
         stores=lambda wildcards, input: as_options(
             {
                 "scribbles": input.scribbles,
-                **PLAN.held_out_stores(wildcards.scribbles, wildcards.protocol),
+                **PLAN.truth_stores(wildcards.scribbles, wildcards.protocol),
             }
         ),
         pixels=lambda wildcards: settings_json(

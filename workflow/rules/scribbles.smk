@@ -1,7 +1,7 @@
 """Stage scribbles: strokes, their degradations, scribble labels and image-level classes.
 
 From dataset.json, and annotations where people drew them, into results/<dataset>/scribbles:
-strokes.jsonl, and <degradation>/{strokes.jsonl, labels.h5, image_classes.json} for full,
+strokes.jsonl, validation.h5 (strokes of validation images without masks), and <degradation>/{strokes.jsonl, labels.h5, image_classes.json} for full,
 shrink-<ratio>, drop-<ratio> and hold_out-<ratio>.
 """
 
@@ -28,6 +28,28 @@ rule scribbles_strokes:
         content=USER_FILES.annotations(),
     shell:
         "cdsp scribbles {params.command} --dataset {input} --settings {params.settings:q} --output {output} > {log} 2>&1"
+
+
+rule scribbles_validation:
+    """The strokes of validation images that have no masks, to measure on."""
+    input:
+        PATHS.dataset,
+    output:
+        PATHS.validation_strokes,
+    log:
+        PATHS.log("scribbles_validation"),
+    conda:
+        "../../envs/cdsp.yaml"
+    threads: real_cores(1)
+    resources:
+        mem_mb=grows(2000),
+        runtime=grows(30),
+    params:
+        version=version("scribbles validation"),
+        settings=settings_json(CONFIG.stroke_settings),
+        content=USER_FILES.annotations(),
+    shell:
+        "cdsp scribbles validation --dataset {input} --settings {params.settings:q} --output {output} > {log} 2>&1"
 
 
 rule scribbles_degrade:

@@ -98,7 +98,7 @@ def draw_panel(
                 _overlays(pictures, predictions, dataset.palette),
             )
         )
-    if split == "val" or dataset.train_masks:
+    if dataset.has_masks(split):
         truth = [dataset.mask(image_id) for image_id in ids]
         labels += truth
         columns.append(("truth", _overlays(pictures, truth, dataset.palette)))

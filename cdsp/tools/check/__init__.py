@@ -80,7 +80,7 @@ def _report(
         lines[0] += f", {smallest[0]}×{smallest[1]} to {largest[0]}×{largest[1]} pixels"
     if not content.pixels.is_common:
         lines[0] += f", {content.pixels}"
-    has_masks = (("training", content.train_masks), ("validation", val))
+    has_masks = (("training", content.train_masks), ("validation", val and content.val_masks))
     masked = [name for name, there in has_masks if there]
     lines.append(f"masks: of the {' and '.join(masked)} images" if masked else "masks: none")
     if annotations is None or summary is None:

@@ -104,6 +104,8 @@ def examine_folder(
             )
         images = imported_images(dataset, annotations, settings, findings)
         summary = summarise(images, dataset, masked, choose_images(dataset, SHOWN_IMAGES))
+        if not dataset.val_masks:
+            _tell_validation_strokes(dataset, annotations, settings, findings)
         summary.order.tell(dataset.classes, findings)
     _hint(dataset, content, summary, findings)
     return FolderReport(dataset, content, annotations, summary)
@@ -141,6 +143,7 @@ def _dataset(root: Path, content: FolderContent, classes: tuple[str, ...]) -> Da
         splits=readable,
         images=content.images,
         train_masks=content.train_masks,
+        val_masks=content.val_masks,
         digest="",
         masks=content.masks,
         pixels=content.pixels,
@@ -193,6 +196,27 @@ def _in_order_of_masks(
     names = reordered(dataset.classes, order.best())
     return tuple(
         f"class {index}" if name.startswith("class ") else name for index, name in enumerate(names)
+    )
+
+
+def _tell_validation_strokes(
+    dataset: Dataset, annotations: Path, settings: AnnotationSettings, findings: Findings
+) -> None:
+    """Tell how many validation images, which have no masks, have strokes to be measured on."""
+    validation = dataset.splits["val"]
+    asked = replace(dataset, splits={"train": validation, "val": ()})
+    images = imported_images(asked, annotations, settings, Findings(skip_unreadable=True))
+    annotated = sum(bool(image.strokes) for image in images)
+    if annotated:
+        findings.hints.append(
+            f"the {len(validation)} validation images have no masks, {annotated} of them strokes: "
+            "networks are measured on those ('truth: validation_strokes', as `cdsp start` writes)"
+        )
+        return
+    findings.problems.append(
+        f"none of the {len(validation)} validation images has a mask in SegmentationClassAug/ or a "
+        "stroke, so that nothing can be measured on them; give them masks or strokes, or delete "
+        "ImageSets/SegmentationAug/val.txt to have a part of the training strokes held out"
     )
 
 

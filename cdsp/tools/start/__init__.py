@@ -58,10 +58,10 @@ def start(
     if report.findings.problems:
         raise ValueError(problem_list(str(path), list(report.findings.problems)))
     summary = report.summary
-    if summary is None or not (summary.labelled or summary.extents):
+    if summary is None or not summary.num_images:
         raise ValueError(
-            f"{path}: no stroke on any training image, from which all else is made; draw some, and "
-            f"put their files into {path / 'Scribbles'}"
+            f"{path}: no stroke and no tag on any training image, from which all else is made; "
+            f"draw some, and put their files into {path / 'Scribbles'}"
         )
     for hint in report.findings.hints:
         print(f"hint: {hint}".replace(f"{path}/", ""))
@@ -91,6 +91,8 @@ def measure(report: FolderReport) -> Folder:
         extents=tuple(report.summary.extents),
         num_train=report.summary.num_images,
         num_val=len(report.dataset.splits["val"]),
+        val_masks=report.dataset.val_masks,
+        strokes=bool(report.summary.labelled or report.summary.extents),
     )
 
 
@@ -132,5 +134,17 @@ def _tell(output: Path, folder: Folder, choices: Choices, machine: Machine, minu
         f"{machine.name}.\nLook it through, then:\n\n"
         f"    snakemake --cores {machine.processors} results/table1.csv --configfile {output}"
     )
-    if not folder.num_val:
+    if not folder.strokes:
+        print(
+            "\nThere are tags and no strokes: labels come from class activation maps, which cover "
+            "a part of each object. A stroke for each class in each photograph brings far more."
+        )
+    if folder.num_val:
+        return
+    if folder.strokes:
         print("\nNo photograph has a mask: the score is that of strokes kept from the training.")
+    else:
+        print(
+            "\nNothing can be measured, without masks and without strokes: name networks in place "
+            "of the table, which trains alone."
+        )

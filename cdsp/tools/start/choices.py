@@ -13,6 +13,7 @@ import numpy as np
 
 from cdsp.evaluation.settings import EvaluationSettings
 from cdsp.networks.settings import BackboneName, NetworkSettings
+from cdsp.pseudo_labels.settings import ClassifierSettings
 from cdsp.tools.start.machine import Machine
 
 SMALL_STROKE = 14.0
@@ -20,6 +21,12 @@ SMALL_STROKE = 14.0
 
 PROTOCOL = EvaluationSettings(scales=(0.75, 1.0, 1.25), flip=True, long_side=0, window=0)
 """By which a network predicts: whole photographs about the working size, and mirror images."""
+
+CLASSIFIER_SIDES = (225, 289)
+"""Longer sides at which the multi-label classifier sees photographs, pixels."""
+
+CLASSIFIER_IMAGES = 2800
+"""Photographs that it sees, each as often as that takes."""
 
 SMALLEST, LARGEST = 320, 1024
 """Bounds of the working size, pixels."""
@@ -34,7 +41,9 @@ class Folder:
         short_side: median of the shorter ones.
         extents: see `cdsp.tools.check.summary.StrokeSummary`.
         num_train: annotated training images.
-        num_val: validation images with masks.
+        num_val: validation images.
+        val_masks: whether they have masks; otherwise strokes.
+        strokes: whether strokes or boxes say where something is; otherwise tags alone.
     """
 
     long_side: int
@@ -42,6 +51,8 @@ class Folder:
     extents: tuple[float, ...]
     num_train: int
     num_val: int
+    val_masks: bool = True
+    strokes: bool = True
 
 
 @dataclass(frozen=True)
@@ -59,6 +70,7 @@ class Choices:
         backbone: of the network, a DeepLabV3+.
         weights: its weights: a path, "imagenet" or "none".
         decoder_channels: of the head.
+        classifier_epochs: of the multi-label classifier, which only tags need.
     """
 
     working_size: int
@@ -71,6 +83,26 @@ class Choices:
     backbone: BackboneName
     weights: str
     decoder_channels: int
+    classifier_epochs: int
+
+    @property
+    def classifier(self) -> ClassifierSettings:
+        """The multi-label classifier, where tags are all that there is: the photographs reduced.
+
+        Its class activation maps cover objects that fill a good part of what it sees.
+        """
+        low, high = (min(1.0, side / self.working_size) for side in CLASSIFIER_SIDES)
+        return ClassifierSettings(
+            backbone=self.backbone,
+            backbone_weights=self.weights,
+            frozen_batch_norm=self.pretrained,
+            epochs=self.classifier_epochs,
+            crop_size=min(CLASSIFIER_SIDES[0], self.crop_size),
+            scale=(round(low, 2), round(high, 2)),
+            optimizer="sgd" if self.pretrained else "adamw",
+            learning_rate=0.02 if self.pretrained else 0.001,
+            head_factor=10 if self.pretrained else 1,
+        )
 
     @property
     def pretrained(self) -> bool:
@@ -123,6 +155,7 @@ def choose(folder: Folder, machine: Machine, backbone: BackboneName, weights: st
         backbone=backbone,
         weights=weights,
         decoder_channels=256 if machine.gpu else 96,
+        classifier_epochs=math.ceil(CLASSIFIER_IMAGES / folder.num_train),
     )
 
 

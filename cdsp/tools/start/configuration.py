@@ -9,12 +9,13 @@ from pathlib import Path
 import yaml
 
 from cdsp.pictures.overlay import clear_colours
+from cdsp.pseudo_labels.settings import ClassifierSettings
 from cdsp.scribbles.settings import AnnotationSettings
 from cdsp.settings import settings_dict
 from cdsp.tools.start.choices import PROTOCOL, Choices, Folder
 from cdsp.tools.start.machine import Machine
 
-RECIPE = "pixels_walk"
+RECIPE, TAG_RECIPE = "pixels_walk", "image_cam"
 WARMUP_STEPS = 20
 
 
@@ -60,7 +61,7 @@ def configuration_text(
     cores = machine.processors
     return f"""\
 # Written by `cdsp start {sources.path}`, from what is in the folder (photographs with strokes:
-# {folder.num_train}; with masks to measure on: {folder.num_val}), and for {machine.name}.
+# {folder.num_train}; to measure on: {folder.num_val}), and for {machine.name}.
 # Every line may be changed; `cdsp settings` lists all that there are.
 #
 #     snakemake --cores {cores} results/table1.csv --configfile {file}
@@ -86,10 +87,7 @@ scribbles:
 {_annotations(sources)}
 
 pseudo_labels:
-  # Strokes spread along colours, guided by a pixel classifier that all strokes teach.
-  {RECIPE}:
-    evidence: pixels
-    labels: {{ refinement: random_walk, prior_weight: 0.03, write_scribbles: true }}
+{_recipe(folder, choices)}
 
 networks:
   {network}:
@@ -112,12 +110,40 @@ segmentation:
   weight_decay: 0.01
 
 {_measure(folder)}
+{_rows(folder, network)}
+    seeds: [0] # more tell how much chance there is in the score: [0, 1, 2]
+"""
+
+
+def _recipe(folder: Folder, choices: Choices) -> str:
+    if folder.strokes:
+        return f"""\
+  # Strokes spread along colours, guided by a pixel classifier that all strokes teach.
+  {RECIPE}:
+    evidence: pixels
+    labels: {{ refinement: random_walk, prior_weight: 0.03, write_scribbles: true }}"""
+    usual, wanted = settings_dict(ClassifierSettings()), settings_dict(choices.classifier)
+    classifier = {key: value for key, value in wanted.items() if value != usual[key]}
+    scales = [round(1.1 * scale, 2) for scale in choices.classifier.scale]
+    return f"""\
+  # Tags alone: class activation maps of a classifier that learns which photograph shows what.
+  {TAG_RECIPE}:
+    classifier: {_value(classifier)}
+    cams: {{ scales: {_value(scales)} }}
+    labels: {{ background: constant, threshold: 0.3 }}"""
+
+
+def _rows(folder: Folder, network: str) -> str:
+    if folder.strokes:
+        return f"""\
     methods: [scribble_and_pseudo_label] # scribble_only beside it shows what the labels bring
     networks: [{network}]
     pseudo_labels: [{RECIPE}]
-    pixel_classifiers: [{RECIPE}] # the pixel classifier alone is a row to beat
-    seeds: [0] # more tell how much chance there is in the score: [0, 1, 2]
-"""
+    pixel_classifiers: [{RECIPE}] # the pixel classifier alone is a row to beat"""
+    return f"""\
+    methods: [pseudo_label_only]
+    networks: [{network}]
+    pseudo_labels: [{TAG_RECIPE}]"""
 
 
 def _colours(sources: Sources) -> str:
@@ -153,7 +179,16 @@ def _measure(folder: Folder) -> str:
             ),
         ]
     )
-    if folder.num_val:
+    if folder.num_val and not folder.val_masks:
+        return f"""\
+evaluation:
+  # The validation photographs have strokes, and no masks: the share of their pixels that is right.
+  strokes: {{ {averaged}, truth: validation_strokes }}
+
+tables:
+  table1:
+    protocol: strokes"""
+    if folder.num_val or not folder.strokes:
         return f"""\
 evaluation:
   # Whole photographs about the working size and their mirror images, averaged; [1] is faster.
