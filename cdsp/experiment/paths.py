@@ -61,6 +61,10 @@ class Paths:
         """Class activation maps; ``cams`` is the digest of all that they depend on."""
         return f"{self.stages}/pseudo_labels/{scribbles}/cams-{cams}/cams.h5"
 
+    def pixel_probabilities(self, scribbles: str, pixels: str) -> str:
+        """What a pixel classifier says of the training images; ``pixels`` is its digest."""
+        return f"{self.stages}/pseudo_labels/{scribbles}/pixels-{pixels}/probabilities.h5"
+
     def probabilities(self, scribbles: str, recipe: str) -> str:
         """What a trained network predicts of the training images, for a recipe."""
         return f"{self.stages}/pseudo_labels/{scribbles}/{recipe}/probabilities.h5"

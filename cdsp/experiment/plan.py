@@ -8,7 +8,6 @@ made once, and that a recipe which nobody uses changes nothing.
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -16,55 +15,13 @@ from typing import Any
 from cdsp.experiment.config import Config, loses_classes
 from cdsp.experiment.paths import Paths
 from cdsp.experiment.run import Run
+from cdsp.experiment.shared import Cams, Classifier, PixelClassifier
 from cdsp.experiment.variants import value_text
-from cdsp.io.json_files import canonical_json, digest
+from cdsp.io.json_files import canonical_json
 from cdsp.maps import STORED
-from cdsp.pseudo_labels.settings import CamSettings, ClassifierSettings
 from cdsp.scribbles.degrade import Degradation
 from cdsp.segmentation.method import Method
 from cdsp.settings import settings_dict
-
-
-@dataclass(frozen=True)
-class Classifier:
-    """A classifier that recipes share.
-
-    Attributes:
-        settings: network and optimisation.
-        classes_from: the scribbles that its image-level classes come from; "degraded" wherever a
-            degradation takes no class away.
-    """
-
-    settings: ClassifierSettings
-    classes_from: str
-
-    @property
-    def name(self) -> str:
-        """Tells it apart from other classifiers on the same scribbles."""
-        return short_digest([settings_dict(self.settings), self.classes_from])
-
-
-@dataclass(frozen=True)
-class Cams:
-    """Class activation maps that recipes share.
-
-    Attributes:
-        classifier: whose maps they are.
-        settings: scales and flip.
-    """
-
-    classifier: Classifier
-    settings: CamSettings
-
-    @property
-    def name(self) -> str:
-        """Tells them apart from other maps on the same scribbles."""
-        return short_digest([self.classifier.name, settings_dict(self.settings)])
-
-
-def short_digest(value: Any) -> str:
-    """Eight hexadecimal digits that name what is shared."""
-    return digest(value)[:8]
 
 
 def settings_json(settings: Any) -> str:
@@ -82,6 +39,7 @@ class Plan:
             "boxes".
         classifiers: name of a shared classifier → the classifier.
         cams: name of shared maps → the maps.
+        pixel_classifiers: name of a shared pixel classifier → the classifier.
     """
 
     def __init__(self, config: Config, results: str = "results") -> None:
@@ -92,6 +50,7 @@ class Plan:
         self.recipes: dict[str, list[str]] = {kind: [] for kind in kinds}
         self.classifiers: dict[str, Classifier] = {}
         self.cams: dict[str, Cams] = {}
+        self.pixel_classifiers: dict[str, PixelClassifier] = {}
         for name, recipe in config.pseudo_labels.items():
             kind = {"masks": "corrupted", "boxes": "boxes"}.get(recipe.evidence, "made")
             self.recipes["imported" if recipe.folder else kind].append(name)
@@ -101,6 +60,10 @@ class Plan:
                     cams = Cams(classifier, recipe.cams)
                     self.classifiers[classifier.name] = classifier
                     self.cams[cams.name] = cams
+            if recipe.evidence == "pixels" and not recipe.folder:
+                for classes_from in {"degraded", recipe.classes_from}:
+                    pixels = PixelClassifier(recipe.pixels, classes_from)
+                    self.pixel_classifiers[pixels.name] = pixels
 
     @property
     def dataset_command(self) -> str:
@@ -147,8 +110,12 @@ class Plan:
             settings.classes_from == "full" or not loses_classes(scribbles)
         ):
             scribbles = "full"
-        classes_from = settings.classes_from if loses_classes(scribbles) else "degraded"
+        classes_from = self._classes_from(recipe, scribbles)
         return scribbles, Cams(Classifier(settings.classifier, classes_from), settings.cams)
+
+    def _classes_from(self, recipe: str, scribbles: str) -> str:
+        wanted = self.config.pseudo_labels[recipe].classes_from
+        return wanted if loses_classes(scribbles) else "degraded"
 
     def classifier_scribbles(self, classifier: str, scribbles: str) -> list[str]:
         """The scribble labels, where the classifier learns from their pixels."""
@@ -162,7 +129,11 @@ class Plan:
         if evidence == "cams":
             folder, cams = self.recipe_cams(recipe, scribbles)
             return [self.paths.cams(folder, cams.name)]
-        if evidence in ("network", "pixels"):
+        if evidence == "pixels":
+            settings = self.config.pseudo_labels[recipe].pixels
+            pixels = PixelClassifier(settings, self._classes_from(recipe, scribbles))
+            return [self.paths.pixel_probabilities(scribbles, pixels.name)]
+        if evidence == "network":
             return [self.paths.probabilities(scribbles, recipe)]
         return []
 

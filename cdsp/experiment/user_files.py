@@ -18,6 +18,7 @@ from cdsp.experiment.plan import Plan
 from cdsp.experiment.run import Run
 from cdsp.io.content import ContentDigests
 from cdsp.io.files import normal_name
+from cdsp.pseudo_labels.settings import PixelSettings
 
 NO_FILE = ("imagenet", "none")
 """Backbone weights that are no file."""
@@ -76,9 +77,8 @@ class UserFiles:
         """The content of the weights that a shared classifier starts from."""
         return self._weights(self._plan.classifiers[classifier].settings.backbone_weights)
 
-    def pixel_backbone(self, recipe: str) -> str | None:
-        """The content of the weights that describe places to a recipe's pixel classifier."""
-        settings = self._config.pseudo_labels[recipe].pixels
+    def pixel_backbone(self, settings: PixelSettings) -> str | None:
+        """The content of the weights that describe places to a pixel classifier."""
         return self._weights(settings.backbone_weights) if settings.backbone else None
 
     def imported_labels(self, recipe: str) -> str:

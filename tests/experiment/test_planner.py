@@ -66,6 +66,25 @@ def test_recipes_share_what_depends_on_the_same_settings():
         assert made.classifiers[cams.classifier.name] == cams.classifier
 
 
+def test_recipes_share_a_pixel_classifier():
+    pixels = {"evidence": "pixels"}
+    recipes = {
+        "pixels": pixels,
+        "pixels_walk": pixels | {"labels": {"refinement": "random_walk"}},
+        "fewer_trees": pixels | {"pixels": {"trees": 7}},
+        "all_classes": pixels | {"classes_from": "full"},
+    }
+    made = plan(pseudo_labels=recipes)
+    of = {name: made.recipe_evidence(name, "drop-0.5")[0] for name in recipes}
+    assert of["pixels"] == of["pixels_walk"]
+    assert len(set(of.values())) == 3
+    assert made.recipe_evidence("all_classes", "full") == made.recipe_evidence("pixels", "full")
+    for evidence in of.values():
+        name = evidence.split("pixels-")[1].split("/")[0]
+        assert evidence == made.paths.pixel_probabilities("drop-0.5", name)
+        assert name in made.pixel_classifiers
+
+
 def test_a_recipe_that_no_table_uses_changes_nothing():
     before = plan()
     recipe = before.config.tables["main"].pseudo_labels[0]
@@ -262,7 +281,7 @@ def test_a_table_on_held_out_strokes_depends_on_them_and_has_a_classifier_to_bea
         "pixel_classifiers": ["forest"],
     }
     planned = Plan(parse_config(made))
-    stores = planned.held_out_stores("hold_out-0.25", "strokes")
+    stores = planned.truth_stores("hold_out-0.25", "strokes")
     assert stores == {
         "scribbles": planned.paths.scribble_labels("hold_out-0.25"),
         "full-scribbles": planned.paths.scribble_labels("full"),

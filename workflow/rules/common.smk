@@ -48,6 +48,7 @@ wildcard_constraints:
     recipe=one_of([*CONFIG.pseudo_labels, "none"]),
     classifier="[0-9a-f]{8}",
     cams="[0-9a-f]{8}",
+    pixels="[0-9a-f]{8}",
     # A row, and the options that a variant of it changes.
     method=rf"({one_of(CONFIG.methods)})(@[\w.]+=[\w.+-]+)*",
     network=one_of(CONFIG.networks),

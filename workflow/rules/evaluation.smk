@@ -88,7 +88,9 @@ rule evaluation_pixels:
         pixels=lambda wildcards: settings_json(
             CONFIG.pseudo_labels[wildcards.recipe].pixels
         ),
-        backbone=lambda wildcards: USER_FILES.pixel_backbone(wildcards.recipe),
+        backbone=lambda wildcards: USER_FILES.pixel_backbone(
+            CONFIG.pseudo_labels[wildcards.recipe].pixels
+        ),
         settings=lambda wildcards: settings_json(CONFIG.evaluation[wildcards.protocol]),
     shell:
         "cdsp evaluation --pixels {params.pixels:q} --dataset {input.dataset} {params.stores}"

@@ -3,14 +3,15 @@
 Two more ways use the training masks: pseudo_labels_corrupt, for studying label quality alone, and
 pseudo_labels_boxes, for supervision by boxes.
 
-From dataset.json and scribbles into results/<dataset>/pseudo_labels/<scribbles>: classifier-<digest>
-and cams-<digest>, which recipes with equal settings share, and <recipe>/labels.h5 and quality.json
+From dataset.json and scribbles into results/<dataset>/pseudo_labels/<scribbles>: classifier-<digest>,
+cams-<digest> and pixels-<digest>, which recipes with equal settings share, and <recipe>/labels.h5 and quality.json
 (against training masks and held-out strokes, for reading only); for a second round, <recipe>/probabilities.h5
 of a trained network.
 """
 
 CLASSIFIER = "{scribbles}/classifier-{classifier}"
 CAMS = "{scribbles}/cams-{cams}"
+PIXELS = "{scribbles}/pixels-{pixels}"
 RECIPE = "{scribbles}/{recipe}"
 
 
@@ -122,17 +123,16 @@ rule pseudo_labels_pixels:
     input:
         dataset=PATHS.dataset,
         scribbles=PATHS.scribble_labels("{scribbles}"),
-        classes=lambda wildcards: PLAN.recipe_classes(
-            wildcards.recipe, wildcards.scribbles
+        classes=lambda wildcards: PLAN.named_classes(
+            wildcards.scribbles,
+            PLAN.pixel_classifiers[wildcards.pixels].classes_from,
         ),
     output:
-        PATHS.probabilities("{scribbles}", "{recipe}"),
+        PATHS.pixel_probabilities("{scribbles}", "{pixels}"),
     log:
-        PATHS.log(f"pseudo_labels_pixels/{RECIPE}"),
+        PATHS.log(f"pseudo_labels_pixels/{PIXELS}"),
     benchmark:
-        PATHS.benchmark(f"pseudo_labels_pixels/{RECIPE}")
-    wildcard_constraints:
-        recipe=one_of(PLAN.recipes_by("pixels")),
+        PATHS.benchmark(f"pseudo_labels_pixels/{PIXELS}")
     conda:
         "../../envs/cdsp.yaml"
     threads: real_cores(1)
@@ -142,9 +142,11 @@ rule pseudo_labels_pixels:
     params:
         version=version("pseudo_labels pixels"),
         settings=lambda wildcards: settings_json(
-            CONFIG.pseudo_labels[wildcards.recipe].pixels
+            PLAN.pixel_classifiers[wildcards.pixels].settings
         ),
-        backbone=lambda wildcards: USER_FILES.pixel_backbone(wildcards.recipe),
+        backbone=lambda wildcards: USER_FILES.pixel_backbone(
+            PLAN.pixel_classifiers[wildcards.pixels].settings
+        ),
     shell:
         "cdsp pseudo_labels pixels --dataset {input.dataset} --scribbles {input.scribbles}"
         " --image-classes {input.classes} --settings {params.settings:q} --output {output} > {log} 2>&1"
