@@ -31,7 +31,7 @@ from torch import Tensor, nn
 from cdsp.maps import MAPS
 from cdsp.networks.heads import SegmentationNetwork
 from cdsp.settings import setting
-from cdsp.training.contract import Step, Sum, View
+from cdsp.training.contract import Step, Sum, View, at_least_float32
 
 __all__ = [
     "LOSS_TERMS",
@@ -83,11 +83,6 @@ class LossTerm(nn.Module):
     def deployed(self, network: SegmentationNetwork) -> SegmentationNetwork:
         """The network that the run leaves behind; ``network`` unless the term has a better one."""
         return network
-
-
-def at_least_float32(x: Tensor) -> Tensor:
-    """Raise a half-precision tensor to float32, in which losses are computed; float64 stays."""
-    return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 def nothing(logits: Tensor) -> Sum:

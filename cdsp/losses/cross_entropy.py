@@ -8,26 +8,26 @@ import torch.nn.functional as functional
 from torch import Tensor
 
 from cdsp.io.files import IGNORE
-from cdsp.losses import LossTerm, Step, Sum, TermOptions, at_least_float32, loss_term
+from cdsp.losses import LossTerm, Step, Sum, TermOptions, loss_term
 from cdsp.settings import setting
 
 
-def labelled_cross_entropy(logits: Tensor, label: Tensor, label_smoothing: float = 0.0) -> Sum:
+def labelled_cross_entropy(
+    log_probability: Tensor, label: Tensor, label_smoothing: float = 0.0
+) -> Sum:
     """Cross-entropy, summed over the labelled pixels and counting them.
 
     Args:
-        logits: (B, K, H, W).
+        log_probability: (B, K, H, W), ln p.
         label: (B, H, W) uint8, 255 where unlabelled.
         label_smoothing: ε: the target is (1 − ε) on the label and ε/K on every class.
     """
-    total = functional.cross_entropy(
-        at_least_float32(logits),
-        label.long(),
-        ignore_index=IGNORE,
-        label_smoothing=label_smoothing,
-        reduction="sum",
-    )
-    return Sum(total, (label != IGNORE).sum())
+    total = functional.nll_loss(log_probability, label.long(), ignore_index=IGNORE, reduction="sum")
+    labelled = label != IGNORE
+    if label_smoothing > 0:
+        every = -(log_probability.sum(dim=1).masked_fill(~labelled, 0)).sum()
+        total = (1 - label_smoothing) * total + label_smoothing / log_probability.shape[1] * every
+    return Sum(total, labelled.sum())
 
 
 @loss_term("scribble", reads=("scribble",))
@@ -36,7 +36,7 @@ class ScribbleCrossEntropy(LossTerm):
 
     def forward(self, step: Step) -> Sum:
         """Summed over scribble pixels."""
-        return labelled_cross_entropy(step.output.logits, step.maps["scribble"])
+        return labelled_cross_entropy(step.log_probability, step.maps["scribble"])
 
 
 @loss_term("pseudo_label", reads=("pseudo_label",))
@@ -54,7 +54,7 @@ class PseudoLabelCrossEntropy(LossTerm):
     def forward(self, step: Step) -> Sum:
         """Summed over pseudo-labelled pixels."""
         return labelled_cross_entropy(
-            step.output.logits, step.maps["pseudo_label"], self.options.label_smoothing
+            step.log_probability, step.maps["pseudo_label"], self.options.label_smoothing
         )
 
 
@@ -64,4 +64,4 @@ class MaskCrossEntropy(LossTerm):
 
     def forward(self, step: Step) -> Sum:
         """Summed over pixels that are not void."""
-        return labelled_cross_entropy(step.output.logits, step.maps["mask"])
+        return labelled_cross_entropy(step.log_probability, step.maps["mask"])

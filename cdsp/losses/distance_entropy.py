@@ -7,24 +7,22 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from cdsp.io.files import IGNORE
-from cdsp.losses import LossTerm, Step, Sum, TermOptions, at_least_float32, loss_term
+from cdsp.losses import LossTerm, Step, Sum, TermOptions, loss_term
 from cdsp.settings import setting
 
 
-def distance_entropy(logits: Tensor, distance: Tensor) -> Sum:
-    """−(1/N) Σ_i d(i) Σ_k p_k(i) log p_k(i), N the number of pixels with d ≠ 0.
+def distance_entropy(entropy: Tensor, distance: Tensor) -> Sum:
+    """(1/N) Σ_i d(i) H(i), H(i) = −Σ_k p_k(i) log p_k(i), N the number of pixels with d ≠ 0.
 
     The paper prints no minus; it is the entropy that is minimised.
 
     Args:
-        logits: (B, K, H, W).
+        entropy: (B, H, W), H.
         distance: (B, H, W) uint8 distance map; 255 weighs 1.
 
     Returns:
         The sum over i, and N.
     """
-    log_probability = at_least_float32(logits).log_softmax(dim=1)
-    entropy = -(log_probability.exp() * log_probability).sum(dim=1)  # (B, H, W)
     weighted = distance.to(entropy.dtype) / 255 * entropy
     return Sum(weighted.sum(), distance.count_nonzero())
 
@@ -41,7 +39,7 @@ class ScribbleDistanceEntropy(LossTerm):
 
     def forward(self, step: Step) -> Sum:
         """The distance entropy of the batch."""
-        return distance_entropy(step.output.logits, step.maps["scribble_distance"])
+        return distance_entropy(step.entropy, step.maps["scribble_distance"])
 
 
 @loss_term("pseudo_label_distance", reads=("pseudo_label_distance", "pseudo_label"))
@@ -57,4 +55,4 @@ class PseudoLabelDistanceEntropy(LossTerm):
     def forward(self, step: Step) -> Sum:
         """The distance entropy of the batch; pixels without a pseudo-label weigh nothing."""
         known = step.maps["pseudo_label"] != IGNORE
-        return distance_entropy(step.output.logits, step.maps["pseudo_label_distance"] * known)
+        return distance_entropy(step.entropy, step.maps["pseudo_label_distance"] * known)

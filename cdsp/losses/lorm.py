@@ -7,15 +7,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from cdsp.io.files import IGNORE
 from cdsp.losses import LossTerm, Step, Sum, TermOptions, at_least_float32, loss_term
 from cdsp.networks.heads import SegmentationNetwork
 from cdsp.settings import setting
+
+LARGEST = 2**24
+"""Numbers in the N × N matrices that are held at a time: those of 16 crops of 465 pixels at stride
+16 and of one at stride 8, 64 MiB in float32."""
 
 
 def subsample(label: Tensor, size: Sequence[int]) -> Tensor:
@@ -38,10 +44,14 @@ def rectify(
     valid: Tensor,
     mask: str,
     temperature: float,
+    *,
+    recompute: bool = False,
 ) -> Tensor:
     """Rebuild every location from the others (Eq. 10–12), without the factor δ.
 
     A_ij = softmax over valid j of cos(query_i, key_j) / temperature.
+
+    As many images at a time as `LARGEST` has room for, which leaves no bit different.
 
     Args:
         feature: (B, C, N), F.
@@ -56,11 +66,35 @@ def rectify(
             "literal": F̂_j = M_j Σ_i A_ij F_i, Eq. 12 as printed, a sum over the axis that the
             softmax did not normalise.
         temperature: of the softmax; 1 is the paper's.
+        recompute: where not all images fit at a time, whether to drop A and to compute it again for
+            the gradient: N² numbers less for each image, and up to a quarter more time.
 
     Returns:
         (B, C, N), the rectified feature F̂.
     """
-    query = nn.functional.normalize(query, dim=1)
+    # Transposed, the query's gradient has one memory layout, joined of parts or not.
+    inputs = (feature, query.mT, key, foreground, valid)
+    compute = partial(_rectify, mask=mask, temperature=temperature)
+    at_a_time = max(1, LARGEST // feature.shape[2] ** 2)
+    if at_a_time >= len(feature):
+        return compute(*inputs)
+    parts = zip(*(x.split(at_a_time) for x in inputs), strict=True)
+    if recompute:
+        compute = partial(checkpoint, compute, use_reentrant=False, preserve_rng_state=False)
+    return torch.cat([compute(*part) for part in parts])
+
+
+def _rectify(
+    feature: Tensor,
+    query: Tensor,
+    key: Tensor,
+    foreground: Tensor,
+    valid: Tensor,
+    *,
+    mask: str,
+    temperature: float,
+) -> Tensor:
+    query = nn.functional.normalize(query.mT, dim=1)
     key = nn.functional.normalize(key, dim=1)
     similarity = torch.einsum("bci,bcj->bij", query, key) / temperature
     # The lowest number, not −∞: an image of nothing but padding must not give NaN.
@@ -148,6 +182,7 @@ class LoRM(LossTerm):
                 valid,
                 self.options.mask,
                 self.options.temperature,
+                recompute=source.device.type != "cpu",  # where memory is scarcer than time
             )
         rectified = self.delta * at_least_float32(rectified)
         target = feature.detach() if self.options.stop_gradient == "target" else feature

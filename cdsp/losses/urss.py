@@ -58,11 +58,9 @@ class Certainty(LossTerm):
 
     def forward(self, step: Step) -> Sum:
         """Summed over the pixels off the borders."""
-        log_probability = at_least_float32(step.output.logits).log_softmax(dim=1)
-        entropy = -(log_probability.exp() * log_probability).sum(dim=1)
         borders = superpixel_borders(step.image, self.options.superpixel_spacing)
         counted = (step.maps["valid"] != 0) & ~borders
-        return Sum((entropy * counted).sum(), counted.sum())
+        return Sum((step.entropy * counted).sum(), counted.sum())
 
 
 def walk(output: NetworkOutput) -> Tensor:

@@ -151,7 +151,7 @@ class ClassifierObjective(Objective):
         if "strokes" in batch:
             strokes = batch["strokes"]
             at_pixels = self.network.backbone.resize(self.network.head(feature), strokes.shape[-2:])
-            terms["strokes"] = labelled_cross_entropy(at_pixels, strokes)
+            terms["strokes"] = labelled_cross_entropy(at_pixels.log_softmax(dim=1), strokes)
         return Losses(terms, {})
 
 

@@ -36,6 +36,11 @@ class Sum(NamedTuple):
         return self.total / torch.where(self.count == 0, 1, self.count)
 
 
+def at_least_float32(x: Tensor) -> Tensor:
+    """Raise a half-precision tensor to float32, in which losses are computed; float64 stays."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
 class View(NamedTuple):
     """One augmentation of a batch of images, with their maps cut by the same draw.
 
@@ -62,6 +67,8 @@ class Step:
             network that is given; in the run's precision and memory layout.
         progress: of the training, from 0 to below 1.
         logged: where a term puts what it wants to be seen: name in the log → `Sum`.
+        shares: whether the terms share `log_probability` and `entropy`. It saves memory and time,
+            and their gradients are summed in another order: equal but for rounding.
     """
 
     views: list[View]
@@ -69,6 +76,8 @@ class Step:
     forward: Callable[..., NetworkOutput]
     progress: float
     logged: dict[str, Sum] = field(default_factory=dict)
+    shares: bool = False
+    _shared: dict[str, Tensor] = field(default_factory=dict, repr=False)
 
     @property
     def image(self) -> Tensor:
@@ -84,6 +93,30 @@ class Step:
     def output(self) -> NetworkOutput:
         """What the network says of the first view."""
         return self.outputs[0]
+
+    @property
+    def log_probability(self) -> Tensor:
+        """The log-softmax of the first view's logits, (B, K, H, W), float32 at least."""
+        return self._share(
+            "log_probability", lambda: at_least_float32(self.output.logits).log_softmax(dim=1)
+        )
+
+    @property
+    def entropy(self) -> Tensor:
+        """−Σ_k p_k ln p_k of each pixel of the first view, (B, H, W), float32 at least."""
+
+        def compute() -> Tensor:
+            log_probability = self.log_probability
+            return -(log_probability.exp() * log_probability).sum(dim=1)
+
+        return self._share("entropy", compute)
+
+    def _share(self, name: str, compute: Callable[[], Tensor]) -> Tensor:
+        if not self.shares:
+            return compute()
+        if name not in self._shared:
+            self._shared[name] = compute()
+        return self._shared[name]
 
 
 class Losses(NamedTuple):

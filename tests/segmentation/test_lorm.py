@@ -1,5 +1,6 @@
 import math
 from collections.abc import Callable
+from functools import partial
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
@@ -8,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from cdsp.losses import Step, View
+from cdsp.losses import Step, View, lorm
 from cdsp.losses.lorm import LoRM, feature_spread, subsample
 from cdsp.networks.interface import NetworkOutput
 
@@ -236,6 +237,39 @@ def test_nothing_to_rebuild_from_is_exactly_zero(what, mask, reduction):
     for value in (feature, *term.parameters()):
         assert value.grad is not None
         assert (value.grad == 0).all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("recompute", [False, True])
+@pytest.mark.parametrize("images", [1, 2])
+@pytest.mark.parametrize("mask", MASKS)
+def test_matrices_of_some_images_at_a_time_leave_no_bit_different(
+    mask, images, recompute, dtype, monkeypatch
+):
+    # Large enough for the libraries' own products, as whatever is computed in parts.
+    channels, height, width = 16, 9, 11
+    rng = np.random.default_rng(0)
+    case = Case(
+        torch.from_numpy(rng.normal(0.2, 1, (3, channels, height, width))),
+        torch.from_numpy(rng.choice([0, 1, 3, 255], (3, height, width)).astype(np.uint8)),
+        torch.from_numpy(rng.choice([0, 1, 1], (3, height, width)).astype(np.uint8)),
+    )
+
+    def loss_and_gradients() -> list[Tensor]:
+        term = make_lorm(channels=channels, mask=mask, temperature=0.3).float()
+        feature = case.feature.to(dtype).requires_grad_()
+        loss = term(case.step(feature)).mean()
+        loss.backward()
+        gradients = [value.grad for value in (feature, *term.parameters())]
+        return [loss.detach(), *(value for value in gradients if value is not None)]
+
+    compute = partial(lorm.rectify, recompute=recompute)
+    monkeypatch.setattr(lorm, "rectify", lambda *given, recompute: compute(*given))
+    together = loss_and_gradients()
+    monkeypatch.setattr(lorm, "LARGEST", images * (height * width) ** 2)
+    apart = loss_and_gradients()
+    assert len(apart) == 7
+    assert all(torch.equal(*pair) for pair in zip(together, apart, strict=True))
 
 
 @pytest.mark.parametrize("reduction", REDUCTIONS)

@@ -1,3 +1,4 @@
+import dataclasses
 import math
 
 import numpy as np
@@ -95,7 +96,7 @@ def loop_distance_entropy(logits: torch.Tensor, distance: torch.Tensor) -> float
 @pytest.mark.parametrize("seed", [0, 1])
 def test_cross_entropy_equals_loops(smoothing, seed):
     logits, label = draw_logits(seed), draw_label(seed)
-    found = labelled_cross_entropy(logits, label, smoothing).mean()
+    found = labelled_cross_entropy(logits.log_softmax(1), label, smoothing).mean()
     assert found.dtype == torch.float64
     assert found.item() == pytest.approx(loop_cross_entropy(logits, label, smoothing), rel=1e-12)
 
@@ -103,7 +104,7 @@ def test_cross_entropy_equals_loops(smoothing, seed):
 @pytest.mark.parametrize("seed", [0, 1])
 def test_distance_entropy_equals_loops(seed):
     logits, distance = draw_logits(seed), draw_distance(seed)
-    found = distance_entropy(logits, distance).mean()
+    found = distance_entropy(step_of(logits, {}).entropy, distance).mean()
     assert found.dtype == torch.float64
     assert found.item() == pytest.approx(loop_distance_entropy(logits, distance), rel=1e-12)
 
@@ -148,11 +149,34 @@ def test_pseudo_label_distance_term_leaves_unknown_pixels_out():
 
 def test_uniform_prediction_has_the_entropy_of_the_number_of_classes():
     logits = torch.zeros(BATCH, CLASSES, HEIGHT, WIDTH, dtype=torch.float64)
+    entropy = step_of(logits, {}).entropy
     full = torch.full((BATCH, HEIGHT, WIDTH), 255, dtype=torch.uint8)
-    assert distance_entropy(logits, full).mean().item() == pytest.approx(math.log(CLASSES))
-    assert distance_entropy(logits, full - 204).mean().item() == pytest.approx(
+    assert distance_entropy(entropy, full).mean().item() == pytest.approx(math.log(CLASSES))
+    assert distance_entropy(entropy, full - 204).mean().item() == pytest.approx(
         math.log(CLASSES) / 5
     )
+
+
+@pytest.mark.parametrize(
+    ("dtype", "tolerance"), [(torch.float64, 1e-14), (torch.float32, 1e-6), (torch.bfloat16, 0.01)]
+)
+def test_what_terms_share_changes_their_gradient_by_rounding_alone(dtype, tolerance):
+    """Beside float64's, each term on its own."""
+    logits, maps = draw_logits().to(dtype), draw_maps()
+
+    def gradient(logits: torch.Tensor, shares: bool) -> torch.Tensor:
+        logits = logits.clone().requires_grad_()
+        step = dataclasses.replace(step_of(logits, maps), shares=shares)
+        kinds = [LOSS_TERMS[name] for name in PER_PIXEL_TERMS]
+        terms = [kind(kind.Options(), network=None) for kind in kinds]  # type: ignore[arg-type]
+        torch.stack([term(step).mean() for term in terms]).sum().backward()
+        assert (step.entropy is step.entropy) == shares
+        assert logits.grad is not None
+        return logits.grad.double()
+
+    wanted = gradient(logits.double(), shares=False)
+    error = (gradient(logits, shares=True) - wanted).abs().max() / wanted.abs().max()
+    assert error <= tolerance
 
 
 @pytest.mark.parametrize("name", PER_PIXEL_TERMS)
