@@ -2,10 +2,12 @@
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 HERE = Path(__file__).parent
@@ -55,6 +57,20 @@ class Cluster:
         """The ids of jobs in some states, or in any."""
         wanted = f"--states={','.join(states) or 'all'}"
         return self.call("squeue", "--noheader", wanted, "--format=%i").split()
+
+    @contextmanager
+    def frozen(self, job: str) -> Iterator[None]:
+        """Let a job neither go on nor end by itself in the block, however long that takes."""
+        listed = self.call("scontrol", "listpids", job).splitlines()[1:]
+        processes = [int(line.split()[0]) for line in listed if int(line.split()[0]) > 0]
+        for process in processes:
+            os.kill(process, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            for process in processes:
+                with suppress(ProcessLookupError):  # Slurm wakes what it ends
+                    os.kill(process, signal.SIGCONT)
 
     def daemon(self, name: str) -> int:
         return int((self.folder / f"{name}.pid").read_text())

@@ -78,13 +78,8 @@ def test_a_time_limit_saves_and_the_retry_goes_on(project, finished):
     head = project.start("generic", WEIGHTS, "--set-resources", "segmentation:runtime=1")
     project.wait_for_steps()
     (job,) = project.cluster.jobs("RUNNING")
-    listed = project.cluster.call("scontrol", "listpids", job).splitlines()[1:]
-    processes = [int(line.split()[0]) for line in listed if int(line.split()[0]) > 0]
-    for process in processes:
-        os.kill(process, signal.SIGSTOP)
-    wait_for(lambda: job in project.cluster.jobs("TIMEOUT", "COMPLETING"), seconds=180)
-    for process in processes:
-        os.kill(process, signal.SIGCONT)
+    with project.cluster.frozen(job):
+        wait_for(lambda: job in project.cluster.jobs("TIMEOUT", "COMPLETING"), seconds=180)
     assert head.wait(timeout=600) == 0, project.printed
     assert resumed_at(project) > 0
     assert same_weights(project, finished)
@@ -103,15 +98,15 @@ def test_a_killed_head_and_the_same_command_beside_the_job_that_is_still_running
     head = project.start("generic", WEIGHTS)
     project.wait_for_steps()
     (first,) = project.cluster.jobs("RUNNING")
-    head.kill()
-    head.wait()
-
-    printed = project.snakemake("generic", WEIGHTS, fails=True)
-    assert "--unlock" in printed
-    project.snakemake("generic", "--unlock")
-    printed = project.snakemake("generic", "--retries", "0", WEIGHTS, fails=True)
-    assert "another process is training this run; wait for it or stop it first" in printed
-    assert first in project.cluster.jobs("RUNNING")
+    with project.cluster.frozen(first):
+        head.kill()
+        head.wait()
+        printed = project.snakemake("generic", WEIGHTS, fails=True)
+        assert "--unlock" in printed
+        project.snakemake("generic", "--unlock")
+        printed = project.snakemake("generic", "--retries", "0", WEIGHTS, fails=True)
+        assert "another process is training this run; wait for it or stop it first" in printed
+        assert first in project.cluster.jobs("RUNNING")
 
     wait_for(lambda: first not in project.cluster.jobs("RUNNING"), seconds=300)
     project.snakemake("generic", WEIGHTS)
@@ -122,13 +117,15 @@ def test_a_killed_head_and_the_same_command_beside_the_job_that_is_still_running
 def test_two_heads_at_once(project):
     head = project.start("generic", WEIGHTS)
     project.wait_for_steps()
-    other = subprocess.run(
-        ["snakemake", "--workflow-profile", "profiles/generic", WEIGHTS],
-        cwd=project.folder,
-        env=project.cluster.environment,
-        capture_output=True,
-        text=True,
-    )
+    (job,) = project.cluster.jobs("RUNNING")
+    with project.cluster.frozen(job):
+        other = subprocess.run(
+            ["snakemake", "--workflow-profile", "profiles/generic", WEIGHTS],
+            cwd=project.folder,
+            env=project.cluster.environment,
+            capture_output=True,
+            text=True,
+        )
     assert other.returncode != 0
     assert "Directory cannot be locked" in other.stderr + other.stdout
     assert head.wait(timeout=600) == 0, project.printed
