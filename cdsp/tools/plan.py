@@ -13,8 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from cdsp.dataset.voc_layout import read_dataset
 from cdsp.experiment.config import Config
 from cdsp.experiment.paths import Paths
@@ -22,6 +20,7 @@ from cdsp.experiment.read import read_config
 from cdsp.experiment.run import Run
 from cdsp.processors import usable_processors
 from cdsp.settings import nearest
+from cdsp.training.gpus import visible_gpus
 from cdsp.training.record import TrainingRecord, read_training, read_unfinished
 
 HARDWARE = ("platform", "device", "cpu")
@@ -80,7 +79,7 @@ def describe_cost(
         results: folder of the results of all data sets.
         hardware: of this machine, by `cdsp.training.runtime.describe`; runs made on other
             hardware tell nothing.
-        jobs: runs at a time; None: one on a GPU, or as many as processors have room for.
+        jobs: runs at a time; None: see `default_jobs`.
 
     Raises:
         ValueError: an unknown table, a wrong configuration or a damaged file of a run.
@@ -107,10 +106,10 @@ def describe_cost(
 
 
 def default_jobs(cpu_threads: int) -> int:
-    """Runs at a time where nobody says it: 1 on a GPU, else one for each ``cpu_threads``."""
-    if torch.cuda.is_available():
-        return 1
-    return max(1, usable_processors() // cpu_threads)
+    """Runs at a time where nobody says it: one for each ``cpu_threads``, and for each GPU."""
+    for_processors = max(1, usable_processors() // cpu_threads)
+    gpus = len(visible_gpus())
+    return min(gpus, for_processors) if gpus else for_processors
 
 
 def plan_tables(

@@ -1,7 +1,6 @@
 from pathlib import Path
 
 import pytest
-import torch
 import yaml
 from typer.testing import CliRunner
 
@@ -278,13 +277,15 @@ def test_jobs_side_by_side_take_the_time_of_the_longest_queue():
 
 def test_jobs_are_by_default_what_the_machine_has_room_for(monkeypatch):
     monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(8)), raising=False)
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     assert [default_jobs(threads) for threads in (1, 3, 99)] == [8, 2, 1]
     write_config(main={})
     assert "8 runs at a time" in describe(jobs=None)
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
     assert default_jobs(1) == 1
     assert "one run at a time" in describe(jobs=None)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1,2,3")
+    assert [default_jobs(threads) for threads in (1, 3, 99)] == [4, 2, 1]
 
 
 def test_stages_before_the_networks_are_told_by_their_benchmarks():

@@ -76,6 +76,9 @@ rule evaluation_pixels:
     conda:
         "../../envs/cdsp.yaml"
     threads: real_cores(1)
+    resources:
+        mem_mb=grows(4000),
+        runtime=grows(60),
     params:
         version=version("evaluation"),
         folder=subpath(output[0], parent=True),
