@@ -20,6 +20,7 @@ from cdsp.io.files import (
 from cdsp.io.json_files import read_json, write_json
 from cdsp.io.outputs import check_outputs
 from cdsp.metrics import mean_share, read_shares
+from cdsp.reporting.arithmetic import describe_arithmetic
 from cdsp.reporting.reported import load_reported
 from cdsp.reporting.runs import SCORES, Score, read_evaluation
 from cdsp.reporting.table_rows import read_rows
@@ -242,10 +243,8 @@ def write_table(
         reported: the paper's table whose numbers follow the measured rows, in columns of their own.
     """
     check_outputs(_files(output), inputs=[*metrics, *quality])
-    protocols = {}
-    for path in metrics:
-        run = read_evaluation(path)
-        protocols[run.protocol] = run.protocol_settings
+    evaluations = [read_evaluation(path) for path in metrics]
+    protocols = {run.protocol: run.protocol_settings for run in evaluations}
     labels = make_labels_table(quality, next(iter(protocols.values()))["classes"])
     table = make_table(metrics, options=options, labels=labels)
     runs = table.pop("metrics").tolist()
@@ -254,7 +253,8 @@ def write_table(
         others = _as_text(load_reported(reported)).assign(source="reported")
         text = pd.concat([text, others], ignore_index=True).fillna("")
         runs += [[]] * (len(text) - len(runs))
-    contents = _contents(text, _as_text(labels), protocols)
+    arithmetic = describe_arithmetic(run.read_training() for run in evaluations)
+    contents = _contents(text, _as_text(labels), protocols, arithmetic)
     write_text(output.with_suffix(".md"), _markdown(contents))
     write_text(output.with_suffix(".html"), _page(contents))
     rows = [
@@ -291,7 +291,10 @@ def _as_text(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _contents(
-    table: pd.DataFrame, labels: pd.DataFrame, protocols: dict[str, dict[str, Any]]
+    table: pd.DataFrame,
+    labels: pd.DataFrame,
+    protocols: dict[str, dict[str, Any]],
+    arithmetic: str,
 ) -> list[pd.DataFrame | str]:
     """What there is to read: a table, how it was measured, and the pseudo-labels behind it."""
     score = table_score(table.columns)
@@ -322,6 +325,8 @@ def _contents(
     for name, settings in protocols.items():
         text = ", ".join(f"{key} {value}" for key, value in settings.items())
         contents.append(f"Protocol '{name}': {text}.")
+    if arithmetic:
+        contents.append(arithmetic)
     if len(labels):
         words = {"miou": "mIoU (%)", "precision": "precision (%)", "coverage": "coverage (%)"}
         words |= {"held_out": "held-out strokes right (%)", "held_out_low": "95 % interval"}

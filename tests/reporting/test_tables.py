@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from run_files import NAME, metrics_content
 
-from cdsp.io.json_files import accept_changes, write_json_lines
+from cdsp.io.json_files import accept_changes, write_json, write_json_lines
 from cdsp.reporting.tables import COLUMNS, LABEL_COLUMNS, make_table, read_table, write_table
 
 
@@ -293,6 +293,36 @@ def test_the_last_feature_variance_of_each_run_is_averaged(metrics, tmp_path):
         (row,) = csv.DictReader(file)
     assert row["feature_variance"] == "0.7502"
     assert "feature variance" in (tmp_path / "table.md").read_text()
+
+
+def test_the_caption_tells_how_runs_were_computed_where_it_is_not_the_plain_way(metrics, tmp_path):
+    plain = {"device": "cpu", "precision": "float32", "deterministic": True}
+    on_gpu = {"device": "NVIDIA H200", "precision": "bfloat16", "deterministic": False}
+    expected: list[tuple] = [
+        ((), ""),
+        (((0, plain), (1, {"device": "cpu"})), ""),
+        (
+            ((0, on_gpu), (1, on_gpu)),
+            "Trained on NVIDIA H200 in bfloat16, not deterministic (equal seeds then agree within "
+            "the spread of the seeds).\n",
+        ),
+        (
+            ((0, plain), (1, on_gpu | {"deterministic": True})),
+            "Trained 1 × on cpu in float32, deterministic; 1 × on NVIDIA H200 in bfloat16, "
+            "deterministic.\n",
+        ),
+    ]
+    runs = [metrics(0.5, seed) for seed in (0, 1)]
+    csv_texts = set()
+    for number, (environments, line) in enumerate(expected):
+        for index, environment in environments:
+            write_json(runs[index].parent / "environment.json", environment)
+        output = tmp_path / f"table{number}.csv"
+        write_table(runs, output)
+        text = output.with_suffix(".md").read_text()
+        assert (line in text) if line else ("Trained" not in text)
+        csv_texts.add(output.read_text())
+    assert len(csv_texts) == 1
 
 
 def test_the_probes_of_a_rows_runs_are_averaged_where_there_are_any(metrics, tmp_path):
