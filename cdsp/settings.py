@@ -33,13 +33,21 @@ def setting(
     minimum: float | None = None,
     maximum: float | None = None,
     is_path: bool = False,
+    prefix: str | None = None,
 ) -> Any:
     """A dataclass field with its meaning and, for numbers, its range (both ends included).
 
     ``minimum`` and ``maximum`` apply to each number of a list. Without a default, give ``...``.
-    A text that ``is_path`` may begin with ``~``, the home folder.
+    A text that ``is_path`` may begin with ``~``, the home folder. Beside its choices, a Literal
+    takes any text that begins with ``prefix`` and does not end there.
     """
-    metadata = {"help": help, "minimum": minimum, "maximum": maximum, "is_path": is_path}
+    metadata = {
+        "help": help,
+        "minimum": minimum,
+        "maximum": maximum,
+        "is_path": is_path,
+        "prefix": prefix,
+    }
     if default is ...:
         return dataclasses.field(metadata=metadata)
     if isinstance(default, dict) or dataclasses.is_dataclass(default):
@@ -111,6 +119,9 @@ def _parse_value(hint: Any, value: Any, where: str, metadata: Mapping[str, Any])
         (hint,) = (argument for argument in arguments if argument is not type(None))
         return _parse_value(hint, value, where, metadata)
     if origin is Literal:
+        prefix = metadata.get("prefix")
+        if prefix and isinstance(value, str) and value.startswith(prefix) and value != prefix:
+            return value
         if value not in arguments:
             raise ValueError(f"{where}: unknown value {value!r}{nearest(str(value), arguments)}")
         return arguments[arguments.index(value)]
@@ -233,6 +244,8 @@ def describe_settings(kind: type, indent: str = "") -> str:
             default = "required"
         default = list(default) if isinstance(default, tuple) else default
         choices = get_args(hints[field.name]) if get_origin(hints[field.name]) is Literal else ()
+        if prefix := field.metadata["prefix"]:
+            choices = (*choices, f"{prefix}<name>")
         extra = f" [{', '.join(map(str, choices))}]" if choices else ""
         low, high = field.metadata["minimum"], field.metadata["maximum"]
         if low is not None:

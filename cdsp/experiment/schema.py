@@ -119,6 +119,9 @@ def _value(hint: Any, metadata: Mapping[str, Any]) -> dict[str, Any]:
     if origin in (Union, types.UnionType):
         (hint,) = (argument for argument in arguments if argument is not type(None))
         return {"anyOf": [_value(hint, metadata), {"type": "null"}]}
+    if origin is Literal and metadata["prefix"]:
+        pattern = {"type": "string", "pattern": f"^{metadata['prefix']}."}
+        return {"anyOf": [{"enum": list(arguments)}, pattern]}
     if origin is Literal:
         return {"enum": list(arguments)}
     if origin is tuple:

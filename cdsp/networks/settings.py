@@ -11,7 +11,7 @@ import pkgutil
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from cdsp.settings import parse_settings, setting, settings_dict
+from cdsp.settings import nearest, parse_settings, setting, settings_dict
 
 if TYPE_CHECKING:
     from cdsp.networks.backbones import Backbone
@@ -40,6 +40,12 @@ BackboneName = Literal[
     "swin_v2_b",
     "vit_b_16",
     "vit_l_16",
+    "mit_b0",
+    "mit_b1",
+    "mit_b2",
+    "mit_b3",
+    "mit_b4",
+    "mit_b5",
 ]
 HeadName = Literal[
     "deeplabv3plus", "deeplabv2", "deeplabv2_aspp21", "segformer", "linear", "random_walk"
@@ -68,8 +74,17 @@ BACKBONES: dict[BackboneName, str] = {
     "swin_v2_b": "cdsp.networks.backbones.swin:Swin",
     "vit_b_16": "cdsp.networks.backbones.vit:VisionTransformer",
     "vit_l_16": "cdsp.networks.backbones.vit:VisionTransformer",
+    "mit_b0": "cdsp.networks.backbones.mit:MixTransformer",
+    "mit_b1": "cdsp.networks.backbones.mit:MixTransformer",
+    "mit_b2": "cdsp.networks.backbones.mit:MixTransformer",
+    "mit_b3": "cdsp.networks.backbones.mit:MixTransformer",
+    "mit_b4": "cdsp.networks.backbones.mit:MixTransformer",
+    "mit_b5": "cdsp.networks.backbones.mit:MixTransformer",
 }
 """Name in the configuration → "module:class" of the backbone."""
+
+TIMM = "timm/"
+"""What the names of timm's networks begin with; they are not among `BACKBONES`."""
 
 HEADS: dict[HeadName, str] = {
     "deeplabv3plus": "cdsp.networks.heads.deeplabv3plus:DeepLabV3Plus",
@@ -82,8 +97,16 @@ HEADS: dict[HeadName, str] = {
 """Name in the configuration → "module:class" of the network with this head."""
 
 
-def backbone_class(name: BackboneName) -> type[Backbone]:
-    """Import the class of a backbone."""
+def backbone_class(name: str) -> type[Backbone]:
+    """Import the class of a backbone.
+
+    Raises:
+        ValueError: there is no backbone of this name.
+    """
+    if name.startswith(TIMM):
+        return pkgutil.resolve_name("cdsp.networks.backbones.from_timm:TimmBackbone")
+    if name not in BACKBONES:
+        raise ValueError(f"backbone: unknown name {name!r}{nearest(name, BACKBONES)}")
     return pkgutil.resolve_name(BACKBONES[name])
 
 
@@ -100,14 +123,21 @@ class NetworkSettings:
     head_options: dict[str, Any] = setting(
         {}, "of this head, such as decoder_channels, 256 of deeplabv3plus and segformer"
     )
-    backbone: BackboneName = setting("resnet101", "network that computes the features")
+    backbone: BackboneName = setting(
+        "resnet101",
+        "network that computes the features; timm/<name>: any of that library which gives feature "
+        "maps or patch tokens (pip install 'cdsp[timm]')",
+        prefix=TIMM,
+    )
     backbone_weights: str = setting(
-        "imagenet", "'imagenet', 'none' or the path of a state dict", is_path=True
+        "imagenet",
+        "'imagenet' (of timm/<name>: those that the name says), 'none' or the path of a state dict",
+        is_path=True,
     )
     output_stride: int | None = setting(
         None,
         "pixels per feature; none: the head's own, 8 of DeepLabV2, 32 of segformer and 16 of the "
-        "others; convnext and swin have 32 alone, vit 16",
+        "others; convnext, swin and mit have 32 alone, vit 16, timm/<name> what the network has",
     )
     frozen_batch_norm: bool = setting(
         False, "keep the backbone's running statistics, for small batches"

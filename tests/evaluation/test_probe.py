@@ -32,7 +32,7 @@ def network_of(scale: float) -> Any:
     """A "backbone" whose feature is the colour at every fourth pixel, times a scale."""
 
     class Colours:
-        valid_side, pixels = Backbone.valid_side, RGB
+        valid_side, pixels = Backbone().valid_side, RGB
 
         def __call__(self, images: torch.Tensor) -> Features:
             feature = scale * images[..., ::STRIDE, ::STRIDE]

@@ -39,6 +39,7 @@ LAID_OVER = {  # file → the experiment that it is laid over
     "quick.yaml": EXPERIMENT,
     "table1_all.yaml": EXPERIMENT,
     "published_labels.yaml": PROJECT / "configs/scribblesup.yaml",
+    "mix_transformers.yaml": PROJECT / "configs/scribblesup.yaml",
 }
 SHIPPED = [(EXPERIMENT,)] + [
     (LAID_OVER[path.name], path) if path.name in LAID_OVER else (path,)

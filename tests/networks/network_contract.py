@@ -180,7 +180,7 @@ class NetworkContract:
 class Stub(SegmentationNetwork):
     """A network without parameters, for tests of what reads its logits: a subclass says them."""
 
-    backbone = Backbone  # type: ignore[assignment]
+    backbone = Backbone()
 
     def __init__(self) -> None:
         torch.nn.Module.__init__(self)

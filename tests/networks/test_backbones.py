@@ -264,11 +264,12 @@ def test_sides_at_which_features_miss_the_pixels_are_told_with_one_at_which_they
 def test_resizing_follows_the_alignment_of_the_corners():
     small = torch.randn(1, 2, 4, 6)
     for stride in (8, 16):
-        large = Backbone.resize(small, (3 * stride + 1, 5 * stride + 1))
+        large = Backbone().resize(small, (3 * stride + 1, 5 * stride + 1))
         torch.testing.assert_close(large[..., ::stride, ::stride], small)
         middle = large[..., stride // 2 :: stride, ::stride]
         torch.testing.assert_close(middle, (small[..., 1:, :] + small[..., :-1, :]) / 2)
-    large = Patches.resize(small, (12, 18))  # a feature lies in the middle of its 3×3 pixels
+    # A feature of patches lies in the middle of its 3×3 pixels.
+    large = Patches("patches", 14).resize(small, (12, 18))
     torch.testing.assert_close(large[..., 1::3, 1::3], small)
 
 

@@ -47,6 +47,7 @@ LAID_OVER = {  # file → the experiment that it is laid over
     "full": ROOT / "config.yaml",
     "table1_all": ROOT / "config.yaml",
     "published_labels": ROOT / "configs/scribblesup.yaml",
+    "mix_transformers": ROOT / "configs/scribblesup.yaml",
 }
 CONFIGURATIONS = [
     (LAID_OVER[path.stem], path) if path.stem in LAID_OVER else (path,)

@@ -10,16 +10,15 @@ import logging
 import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, ClassVar, Literal, NamedTuple, cast
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from cdsp.io.outputs import file_digest
 from cdsp.io.pixels import RGB, PixelFormat
-from cdsp.networks.settings import BACKBONES, BackboneName, backbone_class
+from cdsp.networks.settings import backbone_class
 from cdsp.networks.tensor_files import describe_mismatch, read_tensors, require_finite
-from cdsp.settings import nearest
 
 logger = logging.getLogger(__name__)
 
@@ -65,12 +64,12 @@ class Backbone(nn.Module):
     """
 
     output_strides: ClassVar[tuple[int, ...]] = (8, 16, 32)
-    mean: ClassVar[tuple[float, ...]] = RGB.mean
-    std: ClassVar[tuple[float, ...]] = RGB.std
-    align_corners: ClassVar[bool] = True
-    side_step: ClassVar[int] = 16
-    exact_sides: ClassVar[bool] = False
-    other_weights: ClassVar[tuple[str, ...]] = ()
+    mean: tuple[float, ...] = RGB.mean
+    std: tuple[float, ...] = RGB.std
+    align_corners: bool = True
+    side_step: int = 16
+    exact_sides: bool = False
+    other_weights: tuple[str, ...] = ()
 
     name: str
     pixels: PixelFormat = RGB
@@ -143,6 +142,14 @@ class Backbone(nn.Module):
             f"backbone_weights 'imagenet': {self.name} has none; give a file or 'none'"
         )
 
+    def file_state(self, path: Path) -> dict[str, Any]:
+        """The state dict of this backbone that a file holds.
+
+        Raises:
+            ValueError: it is missing or unreadable.
+        """
+        return read_tensors(path)
+
     def forward(self, images: Tensor) -> Features:
         """(B, C, H, W) images, normalised by the mean and deviation of `pixels` → `Features`.
 
@@ -168,16 +175,15 @@ class Backbone(nn.Module):
         )
         return (images * given_std + given_mean - mean) / std
 
-    @classmethod
-    def valid_side(cls, side: float, rounding: Callable[[float], int] = math.ceil) -> int:
+    def valid_side(self, side: float, rounding: Callable[[float], int] = math.ceil) -> int:
         """The side, in pixels, at which features and pixels align: the next one, or a rounded one.
 
         Args:
             side: pixels.
             rounding: `math.ceil` for the next one, `round` for the nearest.
         """
-        corner = int(cls.align_corners)
-        return rounding((side - corner) / cls.side_step) * cls.side_step + corner
+        corner = int(self.align_corners)
+        return rounding((side - corner) / self.side_step) * self.side_step + corner
 
     def side_hint(self, side: int) -> str:
         """What to tell of a side at which features do not lie on pixels; empty where they do.
@@ -193,23 +199,22 @@ class Backbone(nn.Module):
             f"{side} pixels: the features of {self.name} do not lie on them; at {aligned} they do"
         )
 
-    @classmethod
-    def resize(cls, x: Tensor, size: torch.Size | tuple[int, int]) -> Tensor:
+    def resize(self, x: Tensor, size: torch.Size | tuple[int, int]) -> Tensor:
         """Bilinear resize of (B, C, h, w) features, or what is made of them, to (B, C, *size).
 
         At a valid side, the result at a feature's own pixel is that feature.
         """
         return nn.functional.interpolate(
-            x, size=tuple(size), mode="bilinear", align_corners=cls.align_corners
+            x, size=tuple(size), mode="bilinear", align_corners=self.align_corners
         )
 
     def load_weights(self, source: str) -> None:
         """Load weights, in place.
 
         Args:
-            source: "none" (keep the random weights), "imagenet" (looked for in torch's hub folder
-                and downloaded with a hash check when absent), or the path of a state dict with the
-                keys of the ImageNet weights; fp16 tensors are converted.
+            source: "none" (keep the random weights), "imagenet" (looked for in the library's own
+                folder and downloaded when absent), or the path of a state dict with the keys of the
+                ImageNet weights; fp16 tensors are converted.
 
         Raises:
             ValueError: the file is missing or unreadable, or its keys or shapes are another
@@ -217,7 +222,7 @@ class Backbone(nn.Module):
         """
         if source == "none":
             return
-        state = self.imagenet_state() if source == "imagenet" else read_tensors(Path(source))
+        state = self.imagenet_state() if source == "imagenet" else self.file_state(Path(source))
         given = {k: value for k, value in state.items() if not k.startswith(self.other_weights)}
         self._adapt_colours(given, source)
         problems = describe_mismatch(self.state_dict(), given)
@@ -265,16 +270,14 @@ def build_backbone(name: str, output_stride: int, pixels: PixelFormat = RGB) -> 
     """A backbone with random weights.
 
     Args:
-        name: one of `BACKBONES`.
+        name: one of `BACKBONES`, or "timm/" and the name of a network of timm's.
         output_stride: one that the backbone has.
         pixels: of the images.
 
     Raises:
         ValueError: an unknown name, or an output stride that the backbone does not have.
     """
-    if name not in BACKBONES:
-        raise ValueError(f"backbone: unknown name {name!r}{nearest(name, BACKBONES)}")
-    kind = backbone_class(cast(BackboneName, name))
+    kind = backbone_class(name)
     if output_stride not in kind.output_strides:
         expected = ", ".join(map(str, kind.output_strides))
         raise ValueError(
