@@ -79,6 +79,20 @@ def dataset_scribblesup(
     make_scribblesup(Path(parsed.path), name, output, local=archives)
 
 
+@app.command("scribbles4all")
+def dataset_scribbles4all(
+    output: OutputFile,
+    name: Annotated[str, typer.Option(help="As the results folder is to call it.")],
+    settings: SettingsOption,
+) -> None:
+    """Bring Cityscapes or ADE20K, with the strokes of Scribbles for All, into VOC layout."""
+    from cdsp.dataset.scribbles4all import make_scribbles4all
+    from cdsp.dataset.settings import Scribbles4AllSettings
+
+    parsed = parse_option(Scribbles4AllSettings, settings)
+    make_scribbles4all(parsed.benchmark, Path(parsed.path), name, output)
+
+
 @app.command("check")
 def dataset_check(
     folder: FolderArgument,

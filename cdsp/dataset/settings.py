@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from cdsp.settings import setting
 
@@ -54,9 +55,26 @@ class ScribbleSupSettings:
     )
 
 
+BenchmarkName = Literal["cityscapes", "ade20k"]
+
+
+@dataclass(frozen=True)
+class Scribbles4AllSettings:
+    """Cityscapes or ADE20K with the strokes of Scribbles for All."""
+
+    benchmark: BenchmarkName = setting(..., "the original data set")
+    path: str = setting(
+        ...,
+        "its folder as it is unpacked (leftImg8bit/, gtFine/; images/, annotations/, "
+        "objectInfo150.txt), with the strokes in scribbles/",
+        is_path=True,
+    )
+
+
 SOURCES: dict[str, type] = {
     "shapes": ShapesSettings,
     "folder": FolderSettings,
     "scribblesup": ScribbleSupSettings,
+    "scribbles4all": Scribbles4AllSettings,
 }
 """Where a data set comes from → its settings."""

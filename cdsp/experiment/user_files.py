@@ -136,7 +136,7 @@ def named_files(config: Config) -> Iterator[tuple[str, Path]]:
     def named() -> Iterator[tuple[str, str | None]]:
         source = config.datasets[config.dataset]["source"]
         dataset = config.dataset_settings(config.dataset)
-        if source == "folder":
+        if source in ("folder", "scribbles4all"):
             yield f"datasets.{config.dataset}.path", dataset.path
         if source == "scribblesup":
             yield f"datasets.{config.dataset}.archives", dataset.archives

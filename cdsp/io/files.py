@@ -161,7 +161,8 @@ def exif_orientation(path: Path) -> int:
 def read_label(path: Path) -> np.ndarray:
     """Read an index label PNG as (H, W) uint8: palette indices or 8-bit grey values as they are.
 
-    A palette is never converted to grey: index 3 stays 3, whatever colour it is shown in.
+    A palette is never converted to grey: index 3 stays 3, whatever colour it is shown in. Grey
+    values may be kept in three equal channels, as OpenCV writes an array of three.
 
     Raises:
         ValueError: the file is missing, truncated, not an image, or holds colours (RGB, RGBA) or
@@ -170,6 +171,10 @@ def read_label(path: Path) -> np.ndarray:
     try:
         _check_png(path)
         with Image.open(path) as image:
+            if image.mode == "RGB":
+                colours = np.array(image)
+                if (colours == colours[..., :1]).all():
+                    return colours[..., 0].copy()
             if image.mode not in ("P", "L"):
                 raise ValueError(
                     f"{path}: expected one 8-bit class index per pixel (palette or greyscale PNG), "

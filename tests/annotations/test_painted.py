@@ -63,7 +63,7 @@ def soft():
     ("image", "message"),
     [
         (Image.new("L", (5, 4), 0), "is this a mask"),
-        (Image.new("RGB", (5, 4)), "one 8-bit class index per pixel"),
+        (Image.new("RGB", (5, 4), "red"), "one 8-bit class index per pixel"),
         (Image.new("I;16", (5, 4)), "one 8-bit class index per pixel"),
         (Image.fromarray(np.pad(np.zeros((50, 50), np.uint8), 5, constant_values=255)), "a mask"),
         (

@@ -118,7 +118,7 @@ def test_transparent_palettes_and_plain_grey_are_read_as_they_are(tmp_path):
     ("array", "mode"),
     [
         (np.zeros((4, 5), np.uint16), "I;16"),
-        (np.zeros((4, 5, 3), np.uint8), "RGB"),
+        (np.eye(4, 3, dtype=np.uint8)[:, None].repeat(5, axis=1), "RGB"),
         (np.zeros((4, 5, 4), np.uint8), "RGBA"),
         (np.zeros((4, 5, 2), np.uint8), "LA"),
     ],
@@ -127,6 +127,12 @@ def test_colours_and_sixteen_bits_are_refused_as_labels(tmp_path, array, mode):
     Image.fromarray(array).save(tmp_path / "label.png")
     with pytest.raises(ValueError, match=rf"label\.png: expected one 8-bit .* found mode {mode};"):
         read_label(tmp_path / "label.png")
+
+
+def test_grey_values_in_three_equal_channels_are_labels(tmp_path):
+    label = np.random.default_rng(0).integers(0, 256, (4, 5), np.uint8)
+    cv2.imwrite(str(tmp_path / "label.png"), label[..., None].repeat(3, axis=2))
+    np.testing.assert_array_equal(read_label(tmp_path / "label.png"), label)
 
 
 def test_missing_and_foreign_files_are_refused_as_labels(tmp_path):

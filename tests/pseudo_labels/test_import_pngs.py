@@ -34,7 +34,7 @@ def test_an_import_lists_every_problem_and_writes_nothing(tiny_data, elsewhere, 
     files[1].write_bytes(files[1].read_bytes()[:60])
     write_label(files[2], np.zeros((9, 10), np.uint8))
     write_label(files[3], np.full(size, 13, np.uint8))
-    Image.fromarray(np.zeros((*size, 3), np.uint8)).save(files[4])
+    Image.new("RGB", size[::-1], "red").save(files[4])
     output = tmp_path / "labels.h5"
     with pytest.raises(ValueError, match="5 problems") as caught:
         import_pseudo_labels(elsewhere, tiny_data.dataset, "full", output, recipe="seam")
