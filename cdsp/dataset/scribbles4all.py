@@ -98,6 +98,8 @@ def _ade20k_numbers(root: Path) -> dict[str, int]:
         ValueError: it is missing, or not as expected.
     """
     path = root / "objectInfo150.txt"
+    if not path.is_file():
+        raise ValueError(f"{no_such(path, 'list of classes')}; it comes with the photographs")
     lines = [line.split("\t") for line in read_text(path).splitlines()[1:] if line.strip()]
     try:
         # Names are lists of synonyms, of which two classes may share the first.

@@ -82,7 +82,7 @@ class Config:
             _known(self.best_on_val, self.evaluation, "best_on_val")
             if self.evaluation[self.best_on_val].truth != "masks":
                 raise ValueError(
-                    f"best_on_val: the protocol {self.best_on_val!r} measures on held-out strokes; "
+                    f"best_on_val: the protocol {self.best_on_val!r} measures on strokes; "
                     "name one that measures on masks"
                 )
         for name in self.tables:

@@ -53,12 +53,14 @@ def describe_places(image: np.ndarray, settings: PixelSettings) -> Places:
         settings: scales of the filters, spacing of the superpixels.
     """
     superpixels, number = cut_superpixels(image, settings.superpixel_spacing)
+    height, width = image.shape[:2]
     responses = multiscale_basic_features(
-        image,
+        # The filters take differences: of an image of one row or column, to a copy of it.
+        np.pad(image, [(0, height == 1), (0, width == 1), (0, 0)], mode="edge"),
         sigma_min=settings.smallest_scale,
         sigma_max=settings.largest_scale,  # type: ignore[arg-type]  # any number will do
         channel_axis=-1,
-    )
+    )[:height, :width]
     means = superpixel_means(superpixels, number, responses.transpose(2, 0, 1))
     return superpixels, means.astype(np.float32), number
 

@@ -172,7 +172,7 @@ def break_everything(root):
     write_label(masks / "x4.png", noise)
     truncate(masks / "x4.png")
     write_label(masks / "x5.png", np.zeros((WIDTH, HEIGHT), np.uint8))
-    Image.fromarray(np.zeros((HEIGHT, WIDTH, 3), np.uint8)).save(masks / "x6.png")
+    Image.new("RGB", (WIDTH, HEIGHT), "red").save(masks / "x6.png")
     Image.fromarray(np.ones((HEIGHT, WIDTH), np.uint16)).save(masks / "x7.png")
     label = np.zeros((HEIGHT, WIDTH), np.uint8)
     label[2, 5] = 3

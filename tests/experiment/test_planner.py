@@ -323,7 +323,7 @@ def test_a_table_has_the_best_network_beside_the_last_where_it_is_asked_for():
                 "best_on_val": "strokes",
                 "evaluation": {**minimal()["evaluation"], "strokes": {"truth": "held_out_strokes"}},
             },
-            "'strokes' measures on held-out strokes; name one that measures on masks",
+            "'strokes' measures on strokes; name one that measures on masks",
         ),
     ],
 )
