@@ -94,8 +94,19 @@ def annotation_files(path: Path) -> list[Path]:
         files = [path] if path.suffix.lower() in SUFFIXES and path.is_file() else []
     if not files:
         known = "; ".join(f"{', '.join(known.suffixes)}: {known.name}" for known in FORMATS)
-        raise ValueError(f"{path}: no file of annotations there; read are {known}")
+        packed = [file for file in _inside(path) if _is_packed(file)]
+        unpack = f": {packed[0].name} is an archive, unpack it there" if packed else ""
+        raise ValueError(f"{path}: no file of annotations there{unpack}; read are {known}")
     return files
+
+
+def _inside(path: Path) -> list[Path]:
+    return sorted(path.iterdir()) if path.is_dir() else [path]
+
+
+def _is_packed(path: Path) -> bool:
+    """Whether a file is an archive, as CVAT and Label Studio export them."""
+    return path.is_file() and path.suffix.lower() in (".zip", ".gz", ".tar", ".7z", ".rar")
 
 
 def tell_unread(path: Path, findings: Findings) -> None:

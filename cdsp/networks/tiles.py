@@ -28,7 +28,7 @@ from cdsp.working_size import at_working_size, photograph_at_working_size
 
 TILE = 1025
 """Side of a tile, pixels at the working size."""
-MARGIN = 128
+MARGIN = 256
 """What a tile sees beyond that for which it is used, pixels at the working size."""
 AT_ONCE = 2**21
 """Pixels of an image that is predicted as a whole."""

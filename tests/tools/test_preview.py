@@ -18,7 +18,7 @@ from cdsp.scribbles.rasterise import rasterise
 from cdsp.scribbles.settings import AnnotationSettings
 from cdsp.scribbles.simulate import simulate_strokes
 from cdsp.scribbles.styles import STYLES
-from cdsp.tools.preview import RECIPES, preview_folder
+from cdsp.tools.preview import RECIPES, TITLES, preview_folder
 
 SIZE = 65
 NAMES = ("alpha", "beta", "gamma")
@@ -70,7 +70,7 @@ def test_the_page_shows_the_worst_image_first_and_needs_no_network(previewed):
     page = (previewed[0] / "index.html").read_text()
     assert "http" not in page.replace("http-equiv", "")
     assert page.count("data:image/jpeg;base64,") == 2 * (1 + len(RECIPES))
-    title = re.escape(RECIPES[previewed[1]].title)
+    title = re.escape(TITLES[previewed[1]])
     order = [float(s) for s in re.findall(rf"<h3>.*{title} (\d+) %", page)]
     assert len(order) == 2
     assert order == sorted(order)

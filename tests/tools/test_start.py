@@ -17,6 +17,7 @@ from cdsp import cli
 from cdsp.experiment.plan import Plan
 from cdsp.experiment.read import read_config
 from cdsp.experiment.user_files import UserFiles
+from cdsp.metrics import Share
 from cdsp.networks.backbones import build_backbone
 from cdsp.pictures.overlay import clear_colours
 from cdsp.scribbles.settings import AnnotationSettings
@@ -31,6 +32,7 @@ from cdsp.tools.start.choices import (
     choose,
     choose_working_size,
 )
+from cdsp.tools.start.labels import FILTERS, PRIOR_WEIGHT, better, candidates
 from cdsp.tools.start.machine import Machine, backbone_of, find_weights
 from cdsp.tools.start.trial import Trial
 from cdsp.training.sampling import epoch_batches
@@ -163,6 +165,11 @@ def test_what_cannot_be_started_is_told_and_nothing_is_written(mine, tmp_path):
     (mine / "Scribbles/a.json").write_text(json.dumps(label))
     with pytest.raises(ValueError, match="spiral"):
         start(mine, None, weights="none")
+    for file in (mine / "Scribbles").iterdir():
+        file.unlink()
+    (mine / "Scribbles/export.zip").write_bytes(b"PK")
+    with pytest.raises(ValueError, match=r"export\.zip is an archive, unpack it there"):
+        start(mine, None, weights="none")
     shutil.rmtree(mine / "Scribbles")
     with pytest.raises(ValueError, match="no stroke and no tag on any training image"):
         start(mine, None, weights="none")
@@ -217,6 +224,24 @@ def test_tags_alone_are_learnt_by_class_activation_maps(mine, tmp_path, capsys):
     assert recipe.classifier.epochs * 5 >= CLASSIFIER_IMAGES
     assert config.tables["table1"].methods == ("pseudo_label_only",)
     assert "class activation maps" in capsys.readouterr().out
+
+
+def test_features_guide_the_labels_where_held_out_strokes_say_so(mine, tmp_path, capsys):
+    assert better({FILTERS: Share(0.85, 0.7, 0.9), "features": Share(0.88, 0.8, 0.95)}) == FILTERS
+    assert better({FILTERS: Share(0.5, 0.4, 0.6), "features": Share(0.7, 0.6, 0.8)}) == "features"
+    assert better({FILTERS: None, "features": None}) == FILTERS
+    assert list(candidates("mobilenet_v2", "none", is_common=True)) == [FILTERS]
+    assert len(candidates("mobilenet_v2", "imagenet", is_common=True)) == 2
+    assert list(candidates("mobilenet_v2", "imagenet", is_common=False)) == [FILTERS]
+    weights = tmp_path / "data/mobilenet_v2.pth"
+    torch.manual_seed(0)
+    torch.save(build_backbone("mobilenet_v2", 16).state_dict(), weights)
+    (recipe,) = read_config(start(mine, None, weights=str(weights))).pseudo_labels.values()
+    assert recipe.labels.prior_weight == PRIOR_WEIGHT
+    text = (tmp_path / "mine.yaml").read_text()
+    assert "right by filters" in text
+    assert "; features of mobilenet_v2" in text
+    assert (recipe.pixels.backbone is not None) == ("pixels: {" in text)
 
 
 def test_the_time_is_that_of_all_steps_and_predictions():

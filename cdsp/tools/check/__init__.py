@@ -90,7 +90,7 @@ def _report(
         share = 100 * summary.labelled / max(summary.pixels, 1)
         lines.append(
             f"annotations: {len(annotation_files(annotations))} files in {annotations}; "
-            f"{summary.num_images} of {train} training images have some; strokes label "
+            f"{len(summary.annotated)} of {train} training images have some; strokes label "
             f"{share:.2f} % of the pixels; {summary.num_points} strokes are single points"
         )
     nothing = (0,) * 5

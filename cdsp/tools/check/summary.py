@@ -34,7 +34,7 @@ class StrokeSummary:
     Attributes:
         order: on which numbers of the training masks the strokes lie.
         classes: class index → its counts.
-        num_images: images with annotation.
+        annotated: images with annotation.
         num_points: strokes of a single point.
         without_background: images with an object stroke and none of the background.
         one_class: images whose strokes are of one class alone.
@@ -47,7 +47,7 @@ class StrokeSummary:
 
     order: ClassOrder
     classes: defaultdict[int, ClassCounts] = field(default_factory=lambda: defaultdict(ClassCounts))
-    num_images: int = 0
+    annotated: list[str] = field(default_factory=list)
     num_points: int = 0
     without_background: list[str] = field(default_factory=list)
     one_class: list[str] = field(default_factory=list)
@@ -103,9 +103,7 @@ def _count(summary: StrokeSummary, image: ImageStrokes, label: np.ndarray) -> No
     present = drawn | {box.class_id for box in image.boxes} | set(image.tags)
     for class_id in present:
         summary.classes[class_id].images += 1
-    summary.num_images += bool(present)
-    if not present:
-        summary.empty.append(image.image_id)
+    (summary.annotated if present else summary.empty).append(image.image_id)
     if drawn and 0 not in present:
         summary.without_background.append(image.image_id)
     if len(drawn) == 1 and len(present) == 1:

@@ -14,6 +14,7 @@ from cdsp.scribbles.settings import AnnotationSettings
 from cdsp.tools.check.examine import FolderReport, examine_folder
 from cdsp.tools.start.choices import Choices, Folder, choose
 from cdsp.tools.start.configuration import Sources, configuration_text
+from cdsp.tools.start.labels import try_labels
 from cdsp.tools.start.machine import Machine, backbone_of, find_weights, this_machine
 from cdsp.tools.start.trial import try_out
 
@@ -57,21 +58,24 @@ def start(
     )
     if report.findings.problems:
         raise ValueError(problem_list(str(path), list(report.findings.problems)))
+    for hint in report.findings.hints:
+        print(f"hint: {hint}".replace(f"{path}/", ""))
     summary = report.summary
-    if summary is None or not summary.num_images:
+    if summary is None or not summary.annotated:
         raise ValueError(
             f"{path}: no stroke and no tag on any training image, from which all else is made; "
             f"draw some, and put their files into {path / 'Scribbles'}"
         )
-    for hint in report.findings.hints:
-        print(f"hint: {hint}".replace(f"{path}/", ""))
     folder, machine = measure(report), this_machine()
     choices, seconds = _try_choices(folder, machine, len(report.dataset.classes), weights)
+    labels = try_labels(report, settings, choices) if folder.strokes else None
     sources = Sources(
         name, path, report.dataset.classes, void_regions, replace(settings, path=_text(annotations))
     )
     minutes = max(1, seconds / 60)
-    text = configuration_text(sources, folder, choices, machine, file=output, minutes=minutes)
+    text = configuration_text(
+        sources, folder, choices, labels, machine, file=output, minutes=minutes
+    )
     write_text(output, text)
     _tell(output, folder, choices, machine, minutes)
     return output
@@ -89,7 +93,7 @@ def measure(report: FolderReport) -> Folder:
         long_side=round(statistics.median(map(max, sizes))),
         short_side=round(statistics.median(map(min, sizes))),
         extents=tuple(report.summary.extents),
-        num_train=report.summary.num_images,
+        num_train=len(report.summary.annotated),
         num_val=len(report.dataset.splits["val"]),
         val_masks=report.dataset.val_masks,
         strokes=bool(report.summary.labelled or report.summary.extents),

@@ -5,14 +5,15 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import yaml
 
 from cdsp.pictures.overlay import clear_colours
-from cdsp.pseudo_labels.settings import ClassifierSettings
 from cdsp.scribbles.settings import AnnotationSettings
 from cdsp.settings import settings_dict
 from cdsp.tools.start.choices import PROTOCOL, Choices, Folder
+from cdsp.tools.start.labels import TriedLabels
 from cdsp.tools.start.machine import Machine
 
 RECIPE, TAG_RECIPE = "pixels_walk", "image_cam"
@@ -42,6 +43,7 @@ def configuration_text(
     sources: Sources,
     folder: Folder,
     choices: Choices,
+    labels: TriedLabels | None,
     machine: Machine,
     *,
     file: Path,
@@ -53,6 +55,7 @@ def configuration_text(
         sources: of photographs and strokes.
         folder: their sizes.
         choices: what was chosen.
+        labels: the recipe that was chosen; None for that of tags.
         machine: for which.
         file: where the text is to stand.
         minutes: that labels and a network take.
@@ -87,7 +90,7 @@ scribbles:
 {_annotations(sources)}
 
 pseudo_labels:
-{_recipe(folder, choices)}
+{_recipe(labels, choices)}
 
 networks:
   {network}:
@@ -115,15 +118,17 @@ segmentation:
 """
 
 
-def _recipe(folder: Folder, choices: Choices) -> str:
-    if folder.strokes:
+def _recipe(labels: TriedLabels | None, choices: Choices) -> str:
+    if labels is not None:
+        pixels = _unusual(labels.recipe.pixels)
+        of_classifier = f"    pixels: {_value(pixels)}\n" if pixels else ""
         return f"""\
   # Strokes spread along colours, guided by a pixel classifier that all strokes teach.
+  # {labels.reason}.
   {RECIPE}:
     evidence: pixels
-    labels: {{ refinement: random_walk, prior_weight: 0.03, write_scribbles: true }}"""
-    usual, wanted = settings_dict(ClassifierSettings()), settings_dict(choices.classifier)
-    classifier = {key: value for key, value in wanted.items() if value != usual[key]}
+{of_classifier}    labels: {_value(_unusual(labels.recipe.labels))}"""
+    classifier = _unusual(choices.classifier)
     scales = [round(1.1 * scale, 2) for scale in choices.classifier.scale]
     return f"""\
   # Tags alone: class activation maps of a classifier that learns which photograph shows what.
@@ -131,6 +136,12 @@ def _recipe(folder: Folder, choices: Choices) -> str:
     classifier: {_value(classifier)}
     cams: {{ scales: {_value(scales)} }}
     labels: {{ background: constant, threshold: 0.3 }}"""
+
+
+def _unusual(settings: Any) -> dict[str, Any]:
+    """The settings that are not the default's."""
+    usual = settings_dict(type(settings)())
+    return {key: value for key, value in settings_dict(settings).items() if value != usual[key]}
 
 
 def _rows(folder: Folder, network: str) -> str:
