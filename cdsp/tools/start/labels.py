@@ -91,7 +91,7 @@ def try_labels(
         choices.backbone, choices.weights, is_common=report.dataset.pixels.is_common
     )
     if len(recipes) == 1:
-        return TriedLabels(*recipes.values(), {})
+        return TriedLabels(recipes[FILTERS], {})
     splits = {"train": tuple(report.summary.annotated), "val": ()}
     dataset = replace(
         report.dataset, splits=splits, working_size=choices.working_size, train_masks=False
