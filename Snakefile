@@ -42,8 +42,13 @@ shell.prefix("set -euo pipefail; exec 3>&2; export CDSP_TERMINAL=3; ")
 
 
 onstart:
+    require_gpu_partition()
     for notice in (*replaced_tables(PLAN), *stopped_trainings(PLAN)):
         logger.warning(notice)
+
+
+onerror:
+    mark_failed_jobs()
 
 
 onsuccess:

@@ -120,6 +120,39 @@ if ON_ONE_MACHINE and "gpu" not in workflow.global_resources:
         workflow.global_resources["gpu"] = len(gpus)
 
 
+def mark_failed_jobs():
+    """Make the same command run them again.
+
+    Snakemake puts the files that a job was to update back when it fails, and then takes them for
+    its own: up to date by the settings that they were not made by.
+    """
+    for job in workflow.scheduler.failed:
+        workflow.persistence.started(job)
+
+
+def require_gpu_partition():
+    """Refuse jobs that ask for a GPU where the profile names no partition that has one."""
+    path = getattr(workflow.executor_settings, "partition_config", None)
+    if path is None:
+        return
+    partitions = read_yaml(str(path))["partitions"].values()
+    if any((limits or {}).get("max_gpu") for limits in partitions):
+        return
+    asking = sorted(
+        {
+            job.rule.name
+            for job in workflow.dag.needrun_jobs()
+            if job.resources.get("gpu")
+        }
+    )
+    if asking:
+        raise WorkflowError(
+            f"{path}: no partition has GPUs (max_gpu), and {', '.join(asking)} ask for one. Say there"
+            " which partition has them; on a cluster without any, uncomment the lines that begin"
+            " with #cpu in the profile"
+        )
+
+
 def launcher(resources):
     """What a command that can be shared begins with: a process for each of several GPUs.
 
