@@ -13,7 +13,10 @@ RULES = {
         r"^rule (\w+):\n(.*?)(?=^rule |\Z)", path.read_text(), flags=re.MULTILINE | re.DOTALL
     )
 }
+LIKE = dict(re.findall(r"use rule (\w+) as (\w+)", "".join(RULES.values())))
+"""Rule → another with the same needs."""
 ON_A_GPU = {name for name, text in RULES.items() if "        gpu=1,\n" in text}
+ON_A_GPU |= {LIKE[name] for name in ON_A_GPU & LIKE.keys()}
 
 
 def profile(name: str, block: str = "") -> dict:
