@@ -218,9 +218,9 @@ def losses() -> None:
     names = ("scribble", "pseudo_label", "scribble_distance", "pseudo_label_distance")
     terms = [LOSS_TERMS[name](LOSS_TERMS[name].Options(), network=None) for name in names]  # type: ignore[arg-type]
     rng = torch.Generator().manual_seed(0)
-    logits = torch.randn(2, CLASSES, CROP, CROP, generator=rng)
+    logits = torch.randn(2, CLASSES, 241, 241, generator=rng)
     maps = {
-        name: torch.randint(0, CLASSES, (2, CROP, CROP), generator=rng).to(torch.uint8)
+        name: torch.randint(0, CLASSES, (2, 241, 241), generator=rng).to(torch.uint8)
         for name in names
     }
 
@@ -360,7 +360,7 @@ PIECES: dict[str, Callable[[], None]] = {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--only", nargs="+", choices=PIECES, default=list(PIECES), metavar="NAME")
     parser.add_argument("--list", action="store_true", help="name the pieces and end")
     arguments = parser.parse_args()
