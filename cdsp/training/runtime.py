@@ -143,6 +143,7 @@ def describe(device: torch.device) -> dict[str, Any]:
         "python": platform.python_version(),
         "torch": torch.__version__,
         "torchvision": version("torchvision"),  # loading it for that takes a second
+        **({"timm": version("timm")} if "timm" in sys.modules else {}),
         "numpy": np.__version__,
         "opencv": cv2.__version__,
         "platform": platform.platform(),
