@@ -17,7 +17,7 @@ RUN = "results/tiny/segmentation/scribble_only/tiny/full/none/seed-0"
 WEIGHTS = f"{RUN}/weights.pt"
 
 
-def wait_for(what: Callable[[], object], seconds: float = 120) -> None:
+def wait_for(what: Callable[[], object], seconds: float = 600) -> None:
     """Wait until something is so."""
     end = time.monotonic() + seconds
     while not what():
@@ -112,7 +112,7 @@ class Project:
         )
 
     def snakemake(self, profile: str, *arguments: str, fails: bool = False) -> str:
-        code = self.start(profile, *arguments).wait(timeout=600)
+        code = self.start(profile, *arguments).wait(timeout=1800)
         printed = self.printed
         assert (code != 0) == fails, printed
         return printed

@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cdsp.io.files import IGNORE
+from cdsp.io.pixels import PixelFormat
 from cdsp.maps import MAPS
 from cdsp.training.augmentation import (
     IMAGENET_MEAN,
@@ -278,6 +279,16 @@ def test_without_rotation_a_larger_image_fills_the_crop(height, width, factor, s
         assert abs(length - min(scaled, crop)) <= 1.01
         if scaled > crop + 0.01:
             assert length == crop
+
+
+@pytest.mark.parametrize("shape", [(465, 465, 3), (2, 7, 5, 3), (3, 1, 4, 5)])
+def test_normalising_bytes_by_a_table_gives_the_bits_of_the_formula(shape):
+    values = np.linspace(0.1, 0.7, shape[-1], dtype=np.float32)
+    pixels = PixelFormat(channels=shape[-1], mean=tuple(values), std=tuple(values[::-1]))
+    image = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)[..., ::-1, :]
+    found = normalise(image, pixels)
+    assert found.flags.c_contiguous
+    np.testing.assert_array_equal(found, normalise(image.astype(np.float32), pixels))
 
 
 def test_normalise_against_a_loop():

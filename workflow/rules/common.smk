@@ -147,9 +147,9 @@ def require_gpu_partition():
     )
     if asking:
         raise WorkflowError(
-            f"{path}: no partition has GPUs (max_gpu), and {', '.join(asking)} ask for one. Say there"
-            " which partition has them; on a cluster without any, uncomment the lines that begin"
-            " with #cpu in the profile"
+            f"{path}: no partition has GPUs (max_gpu), for which these rules ask: {', '.join(asking)}."
+            " Say there which partition has them; on a cluster without any, uncomment the lines that"
+            " begin with #cpu in the profile"
         )
 
 
