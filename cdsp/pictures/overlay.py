@@ -88,15 +88,21 @@ def overlay_outlined_scribbles(
     Returns:
         (h, w, 3) uint8 RGB.
     """
-    size = image.shape[1::-1]
-    widened = _grown(scribbles, max(1, round(width * scribbles.shape[1] / size[0])))
-    label = cv2.resize(widened, size, interpolation=cv2.INTER_NEAREST)
+    # At the larger of both sizes: a thin stroke would not survive a reduction, nor grow by a part.
+    grows = image.shape[1] > scribbles.shape[1]
+    label = _resized(scribbles, image) if grows else scribbles
+    label = _grown(label, max(1, round(width * label.shape[1] / image.shape[1])))
+    label = _resized(label, image)
     drawn = overlay_scribbles(image, label, palette)
     stroke = (label != IGNORE).astype(np.uint8)
     black, white = (cv2.dilate(stroke, np.ones((side, side), np.uint8)) > 0 for side in (3, 5))
     drawn[white & ~black] = 255
     drawn[black & (stroke == 0)] = 0
     return drawn
+
+
+def _resized(label: np.ndarray, image: np.ndarray) -> np.ndarray:
+    return cv2.resize(label, image.shape[1::-1], interpolation=cv2.INTER_NEAREST)
 
 
 def _grown(label: np.ndarray, side: int) -> np.ndarray:
