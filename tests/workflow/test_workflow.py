@@ -173,9 +173,14 @@ def test_every_table_of_every_configuration_can_be_planned(tmp_path, paths):
         (tmp_path / path).touch() if path.suffix else (tmp_path / path).mkdir(exist_ok=True)
     folder = own_folder(parse_config(configuration))
     if folder is not None:
-        lists = tmp_path / folder / "ImageSets/SegmentationAug"
+        lists, masks = (
+            tmp_path / folder / name
+            for name in ("ImageSets/SegmentationAug", "SegmentationClassAug")
+        )
         lists.mkdir(parents=True)
-        (lists / "val.txt").touch()
+        masks.mkdir()
+        (lists / "val.txt").write_text("one\n")
+        (masks / "one.png").touch()
     tables = configuration["tables"]
     targets = [f"results/{name}.{kind}" for name in tables for kind in ("csv", "md", "json")]
     targets += [
