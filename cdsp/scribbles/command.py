@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from cdsp.options import DatasetOption, OutputFile, OutputFolder, SettingsOption, parse_option
+
+if TYPE_CHECKING:  # loading them takes a while
+    from cdsp.dataset.voc_layout import Dataset
+    from cdsp.scribbles.settings import AnnotationSettings
 
 app = typer.Typer()
 
@@ -39,13 +43,10 @@ def scribbles_import(
     settings: SettingsOption = "{}",
 ) -> None:
     """Take strokes that people drew: ScribbleSup, PNG, labelme, CVAT, Label Studio, tag lists."""
-    from cdsp.dataset.voc_layout import read_dataset
     from cdsp.scribbles.import_annotations import import_strokes
-    from cdsp.scribbles.settings import AnnotationSettings
 
-    parsed = parse_option(AnnotationSettings, settings)
-    described = read_dataset(dataset)
-    import_strokes(described, path or parsed.place(described.root), output, parsed)
+    described, place, parsed = _annotated(dataset, path, settings)
+    import_strokes(described, place, output, parsed)
 
 
 @app.command("validation")
@@ -56,13 +57,22 @@ def scribbles_validation(
     settings: SettingsOption = "{}",
 ) -> None:
     """Take the strokes of validation images that have no masks, to measure on them."""
+    from cdsp.scribbles.validation import label_validation_images
+
+    described, place, parsed = _annotated(dataset, path, settings)
+    label_validation_images(described, place, output, parsed)
+
+
+def _annotated(
+    dataset: Path, path: Path | None, settings: str
+) -> tuple[Dataset, Path, AnnotationSettings]:
+    """A data set, where its annotations are, and how they are read."""
     from cdsp.dataset.voc_layout import read_dataset
     from cdsp.scribbles.settings import AnnotationSettings
-    from cdsp.scribbles.validation import label_validation_images
 
     parsed = parse_option(AnnotationSettings, settings)
     described = read_dataset(dataset)
-    label_validation_images(described, path or parsed.place(described.root), output, parsed)
+    return described, path or parsed.place(described.root), parsed
 
 
 @app.command("degrade")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,8 +14,18 @@ from cdsp.scribbles.import_annotations import files_digest, imported_images
 from cdsp.scribbles.rasterise import rasterise
 from cdsp.scribbles.resize import resize_strokes
 from cdsp.scribbles.settings import AnnotationSettings
+from cdsp.scribbles.strokes import ImageStrokes
 from cdsp.settings import settings_dict
 from cdsp.versions import VERSIONS
+
+
+def stroked_validation_images(
+    dataset: Dataset, path: Path, settings: AnnotationSettings, findings: Findings
+) -> Iterator[ImageStrokes]:
+    """The validation images that have strokes; see `imported_images`."""
+    # To the reader of annotations, the images that are asked for are those of the training.
+    asked = replace(dataset, splits={"train": dataset.splits["val"], "val": ()})
+    return (image for image in imported_images(asked, path, settings, findings) if image.strokes)
 
 
 def label_validation_images(
@@ -32,19 +43,15 @@ def label_validation_images(
         ValueError: no validation image has a stroke; or listing every problem found, see
             `imported_images`.
     """
-    validation = dataset.splits["val"]
     findings = Findings(skip_unreadable=settings.skip_unreadable)
-    # To the reader of annotations, the images that are asked for are those of the training.
-    asked = replace(dataset, splits={"train": validation, "val": ()})
     images = [
         resize_strokes(image, *dataset.size(image.image_id))
-        for image in imported_images(asked, path, settings, findings)
-        if image.strokes
+        for image in stroked_validation_images(dataset, path, settings, findings)
     ]
     if not images:
         raise ValueError(
-            f"{path}: none of the {len(validation)} validation images has a stroke, and none a "
-            "mask: nothing can be measured on them; annotate them, or delete val.txt"
+            f"{path}: none of the {len(dataset.splits['val'])} validation images has a stroke, and "
+            "none a mask: nothing can be measured on them; annotate them, or delete val.txt"
         )
     if findings.problems:
         raise ValueError(problem_list(str(path), list(findings.problems)))

@@ -14,13 +14,17 @@ from cdsp.io.store import LabelStore
 from cdsp.metrics import HeldOut, Share, mean_share
 from cdsp.pseudo_labels.from_evidence import make_pseudo_labels
 from cdsp.pseudo_labels.pixel_classifier import export_pixel_probabilities
-from cdsp.pseudo_labels.settings import PixelSettings, PseudoLabelSettings
+from cdsp.pseudo_labels.settings import LabelSettings, PixelSettings, PseudoLabelSettings
 from cdsp.scribbles.degrade import Degradation
 from cdsp.scribbles.held_out import held_out_strokes
 from cdsp.scribbles.image_classes import read_image_classes
 from cdsp.scribbles.import_annotations import import_strokes
 from cdsp.scribbles.scribble_labels import degrade_scribbles
 from cdsp.scribbles.settings import AnnotationSettings
+
+GUIDED_WALK = LabelSettings(refinement="random_walk", prior_weight=0.1, write_scribbles=True)
+"""Strokes spread under the guidance of a pixel classifier, whose weight held-out strokes of three
+kinds of data chose."""
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,12 @@
 """What every segmentation network and every backbone keeps to; a new one inherits these tests."""
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
 import torch
+from torch import Tensor
 
 from cdsp.networks.backbones import Backbone, build_backbone
 from cdsp.networks.checkpoint import (
@@ -15,6 +17,8 @@ from cdsp.networks.checkpoint import (
 )
 from cdsp.networks.heads import SegmentationNetwork, build_network
 from cdsp.networks.settings import NetworkSettings
+from cdsp.segmentation.method import parse_method
+from cdsp.segmentation.objective import SegmentationObjective
 
 NUM_CLASSES = 3
 SMALL_OPTIONS: dict[str, dict[str, Any]] = {
@@ -38,6 +42,50 @@ def small_settings(head: Any, backbone: Any = "resnet18", stride: int | None = 1
 def small_network(head: Any, backbone: Any = "resnet18", stride: int | None = 16):
     torch.manual_seed(0)
     return build_network(small_settings(head, backbone, stride), NUM_CLASSES)
+
+
+def one_step(network: SegmentationNetwork, terms: dict[str, Any], side: int) -> Tensor:
+    """Take a step's gradients by some loss terms; the first of the backbone's parameters."""
+    objective = SegmentationObjective(
+        network,
+        parse_method(terms, "method"),
+        precision=torch.float32,
+        memory_format=torch.channels_last,
+        frozen_batch_norm=False,
+    )
+    size = (2, 1, side, side)
+    batch = {name: torch.ones(size, dtype=torch.uint8) for name in ("valid", "pseudo_label")}
+    batch["scribble"] = torch.full(size, 255, dtype=torch.uint8)
+    batch["scribble"][..., side // 2, :] = 1
+    batch |= {
+        "image": torch.randn(2, 1, 3, side, side),
+        "matrix": torch.eye(2, 3).expand(2, 1, 2, 3),
+    }
+    losses = objective(batch, 0.5).terms
+    total = torch.stack([value.mean() for value in losses.values()]).sum()
+    total.backward()
+    assert total.isfinite()
+    first = next(network.backbone.parameters())
+    assert first.grad is not None
+    assert first.grad.isfinite().all()
+    return first
+
+
+def from_its_file(
+    network: SegmentationNetwork, settings: NetworkSettings, classes: tuple[str, ...], path: Path
+) -> torch.nn.Module:
+    """A network, written and read."""
+    checkpoint = NetworkCheckpoint(
+        kind="segmentation",
+        arguments=segmentation_arguments(settings, len(classes)),
+        classes=classes,
+        colours={},
+        name={},
+        settings={},
+        network=network,
+    )
+    write_network(path, checkpoint)
+    return read_network(path, "segmentation").network
 
 
 class BackboneContract:
@@ -146,17 +194,8 @@ class NetworkContract:
 
     @torch.inference_mode()
     def test_it_comes_back_from_its_file(self, network, tmp_path):
-        checkpoint = NetworkCheckpoint(
-            kind="segmentation",
-            arguments=segmentation_arguments(small_settings(self.head), NUM_CLASSES),
-            classes=("background", "cat", "dog"),
-            colours={},
-            name={},
-            settings={},
-            network=network,
-        )
-        write_network(tmp_path / "weights.pt", checkpoint)
-        again = read_network(tmp_path / "weights.pt", "segmentation").network
+        classes = ("background", "cat", "dog")
+        again = from_its_file(network, small_settings(self.head), classes, tmp_path / "weights.pt")
         images = torch.randn(2, 3, 33, 26)
         assert torch.equal(again(images).logits, network(images).logits)
 

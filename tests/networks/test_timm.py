@@ -5,21 +5,13 @@ import sys
 import pytest
 import timm_stand_in
 import torch
-from network_contract import BackboneContract, small_settings
+from network_contract import BackboneContract, from_its_file, one_step, small_settings
 
 from cdsp.evaluation.settings import EvaluationSettings
 from cdsp.networks.backbones import build_backbone
-from cdsp.networks.checkpoint import (
-    NetworkCheckpoint,
-    read_network,
-    segmentation_arguments,
-    write_network,
-)
 from cdsp.networks.heads import build_network
 from cdsp.networks.predictor import predict_probabilities
 from cdsp.networks.settings import NetworkSettings
-from cdsp.segmentation.method import parse_method
-from cdsp.segmentation.objective import SegmentationObjective
 from cdsp.settings import parse_settings
 
 REAL = ("vit_tiny_patch16_224", "swin_tiny_patch4_window7_224", "convnext_atto", "pvt_v2_b0")
@@ -147,29 +139,7 @@ def test_settings_take_its_names_without_loading_it(monkeypatch):
 def test_the_papers_method_and_protocol_work_on_it(tmp_path, head, name, stride, side):
     settings = small_settings(head, name, stride)
     network = build_network(settings, 4)
-    method = parse_method({"scribble": 1, "lorm": 0.1, "agmm_soft": 1}, "method")
-    objective = SegmentationObjective(
-        network,
-        method,
-        precision=torch.float32,
-        memory_format=torch.channels_last,
-        frozen_batch_norm=False,
-    )
-    size = (2, 1, side, side)
-    batch = {name: torch.ones(size, dtype=torch.uint8) for name in ("valid", "pseudo_label")}
-    batch["scribble"] = torch.full(size, 255, dtype=torch.uint8)
-    batch["scribble"][..., side // 2, :] = 1
-    batch |= {
-        "image": torch.randn(2, 1, 3, side, side),
-        "matrix": torch.eye(2, 3).expand(2, 1, 2, 3),
-    }
-    losses = objective(batch, 0.5).terms
-    total = torch.stack([value.mean() for value in losses.values()]).sum()
-    total.backward()
-    assert total.isfinite()
-    first = next(network.backbone.parameters())
-    assert first.grad is not None
-    assert first.grad.isfinite().all()
+    one_step(network, {"scribble": 1, "lorm": 0.1, "agmm_soft": 1}, side)
     image = torch.randint(0, 256, (50, 70, 3), dtype=torch.uint8).numpy()
     for protocol in ({"window": 0, "long_side": 0}, {"window": side, "stride": 28}):
         used = EvaluationSettings(scales=(1.0,), **{"long_side": 80, **protocol})
@@ -177,17 +147,8 @@ def test_the_papers_method_and_protocol_work_on_it(tmp_path, head, name, stride,
         assert found.shape == (4, 50, 70)
     with pytest.raises(ValueError, match=rf"{name} takes sides of {stride}k, such as"):
         network(torch.zeros(1, 3, side + 1, side))
-    checkpoint = NetworkCheckpoint(
-        kind="segmentation",
-        arguments=segmentation_arguments(settings, 4),
-        classes=("background", "a", "b", "c"),
-        colours={},
-        name={},
-        settings={},
-        network=network,
-    )
-    write_network(tmp_path / "weights.pt", checkpoint)
-    again = read_network(tmp_path / "weights.pt", "segmentation").network
+    classes = ("background", "a", "b", "c")
+    again = from_its_file(network, settings, classes, tmp_path / "weights.pt")
     images = torch.randn(1, 3, side, side)
     torch.testing.assert_close(again(images).logits, network(images).logits)
 

@@ -22,6 +22,7 @@ from cdsp.networks.backbones import build_backbone
 from cdsp.pictures.overlay import clear_colours
 from cdsp.scribbles.settings import AnnotationSettings
 from cdsp.segmentation.settings import SegmentationSettings
+from cdsp.tools.held_out_trial import GUIDED_WALK
 from cdsp.tools.start import machine, start
 from cdsp.tools.start.choices import (
     CLASSIFIER_IMAGES,
@@ -32,7 +33,7 @@ from cdsp.tools.start.choices import (
     choose,
     choose_working_size,
 )
-from cdsp.tools.start.labels import FILTERS, PRIOR_WEIGHT, better, candidates
+from cdsp.tools.start.labels import FILTERS, better, candidates
 from cdsp.tools.start.machine import Machine, backbone_of, find_weights
 from cdsp.tools.start.trial import Trial
 from cdsp.training.sampling import epoch_batches
@@ -237,7 +238,7 @@ def test_features_guide_the_labels_where_held_out_strokes_say_so(mine, tmp_path,
     torch.manual_seed(0)
     torch.save(build_backbone("mobilenet_v2", 16).state_dict(), weights)
     (recipe,) = read_config(start(mine, None, weights=str(weights))).pseudo_labels.values()
-    assert recipe.labels.prior_weight == PRIOR_WEIGHT
+    assert recipe.labels.prior_weight == GUIDED_WALK.prior_weight
     text = (tmp_path / "mine.yaml").read_text()
     assert "right by filters" in text
     assert "; features of mobilenet_v2" in text

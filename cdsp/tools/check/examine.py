@@ -22,6 +22,7 @@ from cdsp.scribbles.class_order import reordered
 from cdsp.scribbles.import_annotations import imported_images, meaning
 from cdsp.scribbles.photographs import Photographs, is_photograph
 from cdsp.scribbles.settings import AnnotationSettings
+from cdsp.scribbles.validation import stroked_validation_images
 from cdsp.tools.check.summary import StrokeSummary, summarise
 
 SHOWN_IMAGES = 6
@@ -204,9 +205,8 @@ def _tell_validation_strokes(
 ) -> None:
     """Tell how many validation images, which have no masks, have strokes to be measured on."""
     validation = dataset.splits["val"]
-    asked = replace(dataset, splits={"train": validation, "val": ()})
-    images = imported_images(asked, annotations, settings, Findings(skip_unreadable=True))
-    annotated = sum(bool(image.strokes) for image in images)
+    unheard = Findings(skip_unreadable=True)
+    annotated = sum(1 for _ in stroked_validation_images(dataset, annotations, settings, unheard))
     if annotated:
         findings.hints.append(
             f"the {len(validation)} validation images have no masks, {annotated} of them strokes: "

@@ -8,7 +8,6 @@ it fails.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -23,7 +22,7 @@ from cdsp.progress import progress
 from cdsp.pseudo_labels.settings import LabelSettings, PixelSettings, PseudoLabelSettings
 from cdsp.scribbles.settings import AnnotationSettings
 from cdsp.tools.check.examine import find_classes
-from cdsp.tools.held_out_trial import HeldOutTrial, best
+from cdsp.tools.held_out_trial import GUIDED_WALK, HeldOutTrial, best
 from cdsp.tools.preview.page import PreviewedImage, preview_page
 
 _FILTERS = PixelSettings(long_side=0)
@@ -33,9 +32,7 @@ RECIPES = {
     "pixels": PseudoLabelSettings(
         evidence="pixels", pixels=_FILTERS, labels=LabelSettings(write_scribbles=True)
     ),
-    "pixel_walk": PseudoLabelSettings(
-        evidence="pixels", pixels=_FILTERS, labels=replace(_WALK, prior_weight=0.1)
-    ),
+    "pixel_walk": PseudoLabelSettings(evidence="pixels", pixels=_FILTERS, labels=GUIDED_WALK),
 }
 """The recipes of the preview, by the names that they have in a configuration."""
 

@@ -11,10 +11,10 @@ from cdsp.dataset.voc_layout import choose_images
 from cdsp.metrics import Share, percent
 from cdsp.networks.settings import BackboneName
 from cdsp.pseudo_labels.frozen_features import DESCRIBING
-from cdsp.pseudo_labels.settings import LabelSettings, PixelSettings, PseudoLabelSettings
+from cdsp.pseudo_labels.settings import PixelSettings, PseudoLabelSettings
 from cdsp.scribbles.settings import AnnotationSettings
 from cdsp.tools.check.examine import FolderReport
-from cdsp.tools.held_out_trial import HeldOutTrial
+from cdsp.tools.held_out_trial import GUIDED_WALK, HeldOutTrial
 from cdsp.tools.start.choices import Choices
 
 FILTERS = "filters"
@@ -25,8 +25,6 @@ HOLD_OUT = 0.5
 MARGIN = 0.05
 """By which features must be better. Strokes lie within things and say nothing of outlines, which
 features of a backbone, one to 16 pixels, do not follow."""
-PRIOR_WEIGHT = 0.1
-"""Of the evidence that guides the walk, by held-out strokes of three kinds of data."""
 
 
 @dataclass(frozen=True)
@@ -66,11 +64,8 @@ def candidates(
     if weights != "none" and backbone in DESCRIBING and is_common:
         features = PixelSettings(backbone=backbone, backbone_weights=weights)
         evidence[f"features of {backbone}"] = features
-    labels = LabelSettings(
-        refinement="random_walk", prior_weight=PRIOR_WEIGHT, write_scribbles=True
-    )
     return {
-        name: PseudoLabelSettings(evidence="pixels", pixels=pixels, labels=labels)
+        name: PseudoLabelSettings(evidence="pixels", pixels=pixels, labels=GUIDED_WALK)
         for name, pixels in evidence.items()
     }
 
