@@ -98,20 +98,22 @@ class UserFiles:
         if folder is None or truth == "held_out_strokes":
             return
         path = folder / "ImageSets/SegmentationAug/val.txt"
-        wanted = "masks" if truth == "masks" else "strokes"
-        masks = {normal_name(file.stem) for file in (folder / "SegmentationClassAug").glob("*")}
-        if truth == "masks" and path.is_file() and not masks & set(read_list(path)[0]):
-            raise ValueError(
-                f"{path}: no image of it has a mask in SegmentationClassAug, and the protocol "
-                f"{protocol!r} measures on masks; where they have strokes, write 'truth: "
-                f"validation_strokes' in evaluation.{protocol}"
-            )
         if not path.is_file():
+            wanted = "masks" if truth == "masks" else "strokes"
             raise ValueError(
                 f"{path}: not there, so that there are no validation images for a table; list some "
                 f"that have {wanted}, or measure on strokes that are held out of the training: "
                 f"'truth: held_out_strokes' in evaluation.{protocol}, and "
                 f"'scribbles: [hold_out-0.25]' in tables.{table}"
+            )
+        if truth != "masks":
+            return
+        masks = {normal_name(file.stem) for file in (folder / "SegmentationClassAug").glob("*")}
+        if not masks & set(read_list(path)[0]):
+            raise ValueError(
+                f"{path}: no image of it has a mask in SegmentationClassAug, and the protocol "
+                f"{protocol!r} measures on masks; where they have strokes, write 'truth: "
+                f"validation_strokes' in evaluation.{protocol}"
             )
 
     def _weights(self, source: str) -> str | None:
