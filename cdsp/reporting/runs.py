@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -81,6 +81,12 @@ SCORES = {
     ),
 }
 """`truth` of a protocol → the score."""
+
+
+def table_score(columns: Iterable[str]) -> Score:
+    """The score that a table tells, by the names of its columns; mIoU where they name none."""
+    names = set(columns)
+    return next((s for s in SCORES.values() if f"{s.column}_mean" in names), SCORES["masks"])
 
 
 @dataclass(frozen=True)

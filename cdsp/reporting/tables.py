@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import html
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +21,9 @@ from cdsp.io.outputs import check_outputs
 from cdsp.metrics import mean_share, read_shares
 from cdsp.reporting.arithmetic import describe_arithmetic
 from cdsp.reporting.reported import load_reported
-from cdsp.reporting.runs import SCORES, Score, read_evaluation
+from cdsp.reporting.runs import SCORES, Score, read_evaluation, table_score
 from cdsp.reporting.table_rows import read_rows
+from cdsp.reporting.table_text import as_markdown, as_page, as_text, explained
 
 COLUMNS = (
     "method",
@@ -182,12 +182,6 @@ def read_table(path: Path) -> pd.DataFrame:
     return table
 
 
-def table_score(columns: Iterable[str]) -> Score:
-    """The score that a table tells, by the names of its columns; mIoU where they name none."""
-    names = set(columns)
-    return next((s for s in SCORES.values() if f"{s.column}_mean" in names), SCORES["masks"])
-
-
 def make_labels_table(quality: Sequence[Path], classes: Sequence[str] = ()) -> pd.DataFrame:
     """Gather what was measured of pseudo-labels, one row for each.
 
@@ -248,15 +242,15 @@ def write_table(
     labels = make_labels_table(quality, next(iter(protocols.values()))["classes"])
     table = make_table(metrics, options=options, labels=labels)
     runs = table.pop("metrics").tolist()
-    text = _as_text(table)
+    text = as_text(table)
     if reported is not None:
-        others = _as_text(load_reported(reported)).assign(source="reported")
+        others = as_text(load_reported(reported)).assign(source="reported")
         text = pd.concat([text, others], ignore_index=True).fillna("")
         runs += [[]] * (len(text) - len(runs))
     arithmetic = describe_arithmetic(run.read_training() for run in evaluations)
-    contents = _contents(text, _as_text(labels), protocols, arithmetic)
-    write_text(output.with_suffix(".md"), _markdown(contents))
-    write_text(output.with_suffix(".html"), _page(contents))
+    contents = explained(text, as_text(labels), protocols, arithmetic)
+    write_text(output.with_suffix(".md"), as_markdown(contents))
+    write_text(output.with_suffix(".html"), as_page(contents))
     rows = [
         {"row": row, "metrics": files}
         for row, files in zip(text.to_dict("records"), runs, strict=True)
@@ -264,7 +258,7 @@ def write_table(
     value = {"format": TABLE_FORMAT, "version": TABLE_VERSION, "rows": rows}
     write_json(output.with_suffix(".json"), value)
     for frame, path in (
-        (_as_text(labels), output.with_name(f"{output.stem}_labels.csv")),
+        (as_text(labels), output.with_name(f"{output.stem}_labels.csv")),
         (text, output),
     ):
         write_text(path, frame.to_csv(index=False, lineterminator="\n"))
@@ -274,102 +268,3 @@ def _files(output: Path) -> list[Path]:
     """Every file of a table whose CSV is ``output``."""
     beside = [output.with_suffix(suffix) for suffix in (".md", ".html", ".json")]
     return [output, *beside, output.with_name(f"{output.stem}_labels.csv")]
-
-
-def _as_text(table: pd.DataFrame) -> pd.DataFrame:
-    """Percentages with two digits, other numbers with four significant ones; unknown: empty."""
-
-    def text(value: Any, name: str) -> str:
-        if pd.isna(value):
-            return ""
-        if isinstance(value, float):
-            return f"{value:.4g}" if "." in name or name == "feature_variance" else f"{value:.2f}"
-        return str(value)
-
-    columns = {str(name): [text(value, str(name)) for value in table[name]] for name in table}
-    return pd.DataFrame(columns, dtype=str)
-
-
-def _contents(
-    table: pd.DataFrame,
-    labels: pd.DataFrame,
-    protocols: dict[str, dict[str, Any]],
-    arithmetic: str,
-) -> list[pd.DataFrame | str]:
-    """What there is to read: a table, how it was measured, and the pseudo-labels behind it."""
-    score = table_score(table.columns)
-    mean, spread = f"{score.column}_mean", f"{score.column}_std"
-    deviation = table[spread].where(table[spread] == "", " ± " + table[spread])
-    shown = _with_interval(table, score.column)
-    shown = shown.drop(columns=spread).assign(**{mean: table[mean] + deviation})
-    words = {
-        mean: score.title,
-        f"{score.column}_low": "95 % interval",
-        f"pseudo_label_{score.column}": f"pseudo-labels' own {score.title}",
-        "feature_variance": "feature variance",
-        "own_labels_miou": "agrees with its own labels, mIoU (%)",
-        "probe_accuracy": "linear probe (%)",
-    }
-    contents: list[pd.DataFrame | str] = [
-        _without_empty_columns(shown).rename(columns=words),
-        f"{score.caption}: mean ± standard deviation over the seeds. Linear probe: the locations "
-        "that a linear classifier of the backbone's frozen feature gets right, mean over the "
-        "classes.",
-    ]
-    if "checkpoint" in table:
-        contents.append(
-            "Checkpoint: last is the network at the end of its training; best_on_val is that of "
-            "the epoch which scores best on the very masks that it is measured on: an upper bound, "
-            "which some papers report. Compare rows of one kind."
-        )
-    for name, settings in protocols.items():
-        text = ", ".join(f"{key} {value}" for key, value in settings.items())
-        contents.append(f"Protocol '{name}': {text}.")
-    if arithmetic:
-        contents.append(arithmetic)
-    if len(labels):
-        words = {"miou": "mIoU (%)", "precision": "precision (%)", "coverage": "coverage (%)"}
-        words |= {"held_out": "held-out strokes right (%)", "held_out_low": "95 % interval"}
-        shown = _with_interval(labels, "held_out")
-        contents += [
-            _without_empty_columns(shown).rename(columns=words),
-            "The pseudo-labels on the training images, against masks that they have not seen. "
-            "Held-out strokes are the pixels that the full scribbles label and the degraded ones "
-            "do not.",
-        ]
-    return contents
-
-
-def _with_interval(table: pd.DataFrame, column: str) -> pd.DataFrame:
-    """The limits of an interval in one column, where the table has them: "71.20 to 91.50"."""
-    low, high = f"{column}_low", f"{column}_high"
-    if low not in table:
-        return table
-    joined = table[low].where(table[low] == "", table[low] + " to " + table[high])
-    return table.assign(**{low: joined}).drop(columns=high)
-
-
-def _without_empty_columns(table: pd.DataFrame) -> pd.DataFrame:
-    return table.loc[:, (table != "").any()]
-
-
-def _markdown(contents: Sequence[pd.DataFrame | str]) -> str:
-    parts = [
-        part if isinstance(part, str) else part.to_markdown(index=False, disable_numparse=True)
-        for part in contents
-    ]
-    return "\n\n".join(parts) + "\n"
-
-
-def _page(contents: Sequence[pd.DataFrame | str]) -> str:
-    """The same as an HTML page, which the report shows."""
-    parts = [
-        f"<p>{html.escape(part)}</p>" if isinstance(part, str) else part.to_html(index=False)
-        for part in contents
-    ]
-    style = (
-        "body { font-family: sans-serif; font-size: 14px } table { border-collapse: collapse } "
-        "th, td { border: 1px solid #ccc; padding: 4px 8px; text-align: left }"
-    )
-    head = f'<!doctype html>\n<meta charset="utf-8">\n<style>{style}</style>\n'
-    return head + "\n".join(parts) + "\n"

@@ -17,7 +17,7 @@ from cdsp.reporting.figures.measured_rows import (
     listed,
     measured_rows,
 )
-from cdsp.reporting.tables import table_score
+from cdsp.reporting.runs import table_score
 from cdsp.scribbles.degrade import Degradation
 
 DEGRADATION_NAMES = {

@@ -25,7 +25,7 @@ from cdsp.reporting.figures.measured_rows import (
     listed,
     measured_rows,
 )
-from cdsp.reporting.tables import table_score
+from cdsp.reporting.runs import table_score
 
 OPTION_NAMES = {
     "scribble_distance.exponent": "λ of the scribble distance",

@@ -19,7 +19,7 @@ from cdsp.reporting.figures.measured_rows import (
     measured_rows,
     row_labels,
 )
-from cdsp.reporting.tables import table_score
+from cdsp.reporting.runs import table_score
 
 
 def draw_label_quality(table: pd.DataFrame) -> Figure:

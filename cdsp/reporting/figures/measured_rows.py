@@ -12,7 +12,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from cdsp.pictures.style import line_style, reference_style
-from cdsp.reporting.tables import LAST, table_score
+from cdsp.reporting.runs import table_score
+from cdsp.reporting.tables import LAST
 
 NAMES = ("method", "network", "dataset", "scribbles", "pseudo_labels", "protocol")
 """Columns that tell the rows of a table apart, with those of the varied options."""
