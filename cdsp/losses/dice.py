@@ -1,4 +1,4 @@
-"""Dice on the strokes, as nnU-Net trains with unlabelled pixels (Gotkowski et al., MICCAI 2025)."""
+"""Dice on labels with unlabelled pixels, as nnU-Net trains on strokes (Gotkowski et al., 2025)."""
 
 from __future__ import annotations
 
@@ -33,10 +33,24 @@ def labelled_dice(logits: Tensor, label: Tensor) -> Sum:
     return Sum(((1 - dice) * counted).sum(), counted.sum())
 
 
-@loss_term("scribble_dice", reads=("scribble",))
-class ScribbleDice(LossTerm):
-    """Dice on scribble pixels, beside the cross-entropy on them; published with a weight of 1."""
+class LabelDice(LossTerm):
+    """Dice with the labels that the term reads."""
 
     def forward(self, step: Step) -> Sum:
-        """Summed over the object classes that have strokes in the batch."""
-        return labelled_dice(step.output.logits, step.maps["scribble"])
+        """Summed over the object classes that are labelled in the batch."""
+        return labelled_dice(step.output.logits, step.maps[self.reads[0]])
+
+
+@loss_term("scribble_dice", reads=("scribble",))
+class ScribbleDice(LabelDice):
+    """Dice on scribble pixels, beside the cross-entropy on them; published with a weight of 1."""
+
+
+@loss_term("pseudo_label_dice", reads=("pseudo_label",))
+class PseudoLabelDice(LabelDice):
+    """Dice on the pseudo-label: every class of a batch counts alike, however small its objects."""
+
+
+@loss_term("mask_dice", reads=("mask",))
+class MaskDice(LabelDice):
+    """Dice on the true mask, what `pseudo_label_dice` is measured against."""

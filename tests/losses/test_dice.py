@@ -33,6 +33,15 @@ def test_dice_equals_loops(seed):
     assert found.count.item() == count == 2  # class 3 has no stroke, the background does not count
 
 
+@pytest.mark.parametrize("labels", ["scribble", "pseudo_label", "mask"])
+def test_each_term_reads_its_own_labels(labels):
+    names = ("scribble", "pseudo_label", "mask")
+    maps = {name: draw_labels(2, 3, 5, seed=seed) for seed, name in enumerate(names)}
+    logits = draw(2, 4, 3, 5)
+    found = make_term(f"{labels}_dice")(step_of(logits, maps))
+    assert found.total.item() == labelled_dice(logits, maps[labels]).total.item()
+
+
 def test_gradient_of_dice():
     term, maps = make_term("scribble_dice"), draw_maps(3, 5)
     logits = draw(2, 4, 3, 5).requires_grad_()

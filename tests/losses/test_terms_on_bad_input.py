@@ -18,7 +18,11 @@ from cdsp.segmentation.objective import SegmentationObjective
 
 NAMES = ("low_level", "backbone", "decoder", "query", "key")
 LABELS = ("scribble", "pseudo_label", "mask")
-OF_LABELS_ALONE = {"agmm_contrast", "agmm_gaussian", "cycle", "scribble_dice", *LABELS}
+OF_LABELS_ALONE = {
+    *("agmm_contrast", "agmm_gaussian", "cycle"),
+    *LABELS,
+    *(f"{name}_dice" for name in LABELS),
+}
 """Terms that have nothing to say where no pixel is labelled."""
 
 
