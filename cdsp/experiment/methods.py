@@ -15,6 +15,9 @@ METHODS: dict[str, dict[str, Any]] = {
     "scribble_and_pseudo_label": _LABELS,
     "cdsp": {**_LABELS, **_LORM, **_SCRIBBLE_DISTANCE, **_PSEUDO_LABEL_DISTANCE},
     "full_supervision": {"mask": 1},
+    # The project's own, and what it is measured against:
+    "pseudo_label_dice": {"pseudo_label": 1, "pseudo_label_dice": 1},
+    "full_supervision_dice": {"mask": 1, "mask_dice": 1},
     # The other subsets of the terms that the paper adds to both labels (Table 2):
     "both_scribble_distance": {**_LABELS, **_SCRIBBLE_DISTANCE},
     "both_pseudo_label_distance": {**_LABELS, **_PSEUDO_LABEL_DISTANCE},
