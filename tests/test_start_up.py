@@ -1,4 +1,4 @@
-"""Commands that do not compute with PyTorch do not load it: it takes longer than their work."""
+"""Commands do not load what they have no use for, where that takes longer than their work."""
 
 import subprocess
 import sys
@@ -24,4 +24,12 @@ WITHOUT_PYTORCH = (
 
 def test_what_needs_no_pytorch_loads_none():
     script = f"import sys, {', '.join(WITHOUT_PYTORCH)}\nassert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", script], check=True)
+
+
+def test_a_device_is_prepared_without_loading_pytorchs_compiler():
+    script = (
+        "import sys; from cdsp.training import runtime; runtime.prepare(1, 'cpu')\n"
+        "assert not {'torch._dynamo', 'torch._inductor'} & sys.modules.keys()"
+    )
     subprocess.run([sys.executable, "-c", script], check=True)

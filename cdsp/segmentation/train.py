@@ -129,6 +129,8 @@ def build_trainer(
         best=best_on_val and BestOnVal(network, dataset, best_on_val),
     ).to(device)
     if settings.compile:
+        exact = torch.are_deterministic_algorithms_enabled()
+        torch.use_deterministic_algorithms(exact, warn_only=True)  # tells the compiler too
         network.compile()
     optimizer = build_optimizer(
         settings.optimizer,

@@ -63,7 +63,8 @@ def prepare(
     exact = found.type == "cpu" if deterministic == "auto" else deterministic
     if exact:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    torch.use_deterministic_algorithms(exact, warn_only=True)
+    # As `torch.use_deterministic_algorithms`, which loads PyTorch's compiler: as long as PyTorch.
+    torch.set_deterministic_debug_mode("warn" if exact else "default")
     # Nothing here reads memory that it has not written.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.set_float32_matmul_precision("highest" if exact else "high")
