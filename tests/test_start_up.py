@@ -27,9 +27,10 @@ def test_what_needs_no_pytorch_loads_none():
     subprocess.run([sys.executable, "-c", script], check=True)
 
 
-def test_a_device_is_prepared_without_loading_pytorchs_compiler():
+def test_planning_loads_neither_scipy_nor_pytorchs_compiler():
     script = (
-        "import sys; from cdsp.training import runtime; runtime.prepare(1, 'cpu')\n"
-        "assert not {'torch._dynamo', 'torch._inductor'} & sys.modules.keys()"
+        "import sys, cdsp.tools.plan\nfrom cdsp.training import runtime\n"
+        "runtime.prepare(1, 'cpu')\n"
+        "assert not {'scipy', 'skimage', 'torch._dynamo', 'torch._inductor'} & sys.modules.keys()"
     )
     subprocess.run([sys.executable, "-c", script], check=True)

@@ -13,8 +13,6 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import breadth_first_order, minimum_spanning_tree
 from torch import Tensor
 
 from cdsp.losses.grid import neighbours
@@ -32,6 +30,9 @@ def spanning_tree(feature: Tensor) -> Tensor:
     Returns:
         (B, N) int64, on the feature's device; the root is its own parent.
     """
+    from scipy.sparse import coo_array  # here, since planning loads this module and builds no tree
+    from scipy.sparse.csgraph import breadth_first_order, minimum_spanning_tree
+
     height, width = feature.shape[-2:]
     places = torch.arange(height * width).view(height, width)
     steps = ((0, 1), (1, 0))

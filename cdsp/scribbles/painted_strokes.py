@@ -8,12 +8,9 @@ from typing import Any
 
 import cv2
 import numpy as np
-from scipy.sparse.csgraph import dijkstra
-from scipy.spatial import KDTree
 
 from cdsp.annotations.annotation import MAX_PIXELS
 from cdsp.io.files import IGNORE
-from cdsp.scribbles.skeleton import longest_path, skeleton_tree
 
 _MOST_REGIONS = 10_000
 
@@ -115,6 +112,12 @@ def shrink_painted(stroke: PaintedStroke, ratio: float) -> PaintedStroke:
     """
     if ratio == 0:
         return stroke
+    # Loading these takes longer than what most users of this module do.
+    from scipy.sparse.csgraph import dijkstra
+    from scipy.spatial import KDTree
+
+    from cdsp.scribbles.skeleton import longest_path, skeleton_tree
+
     x, y = stroke.pixels()
     corner = x.min() - 1, y.min() - 1
     x, y = x - corner[0], y - corner[1]
