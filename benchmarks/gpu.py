@@ -31,6 +31,7 @@ from cdsp.dataset.voc_layout import Dataset
 from cdsp.evaluation.settings import EvaluationSettings
 from cdsp.io.store import LabelStore, write_store
 from cdsp.maps import MAPS, STORED
+from cdsp.memory import keep_free_memory
 from cdsp.networks.classifier import Classifier
 from cdsp.networks.heads import build_network
 from cdsp.networks.predictor import predict_probabilities
@@ -316,6 +317,7 @@ def main() -> None:
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--small", action="store_true", help="every row in miniature")
     arguments = parser.parse_args()
+    keep_free_memory()  # as a command does
     device = runtime.prepare(1, arguments.device)
     bench, start = Bench(device, arguments.small), time.perf_counter()
     print(json.dumps(runtime.describe(device)))

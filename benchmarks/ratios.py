@@ -32,6 +32,7 @@ from cdsp.distance_maps.compute import make_distance_maps, scribble_distance_map
 from cdsp.evaluation.settings import EvaluationSettings
 from cdsp.io.store import LabelStore, write_store
 from cdsp.losses import LOSS_TERMS, Step, View
+from cdsp.memory import keep_free_memory
 from cdsp.metrics import confusion_matrix
 from cdsp.networks import predictor
 from cdsp.networks.classifier import Classifier
@@ -369,6 +370,7 @@ def main() -> None:
     if arguments.list:
         print("\n".join(PIECES))
         return
+    keep_free_memory()  # as a command does; both sides of a pair have it
     runtime.prepare(1, "cpu")
     for name in arguments.only:
         PIECES[name]()

@@ -19,6 +19,7 @@ import typer.core
 
 from cdsp import __version__
 from cdsp.io.outputs import outputs_of
+from cdsp.memory import keep_free_memory
 from cdsp.progress import find_terminal
 
 STAGES = {
@@ -116,6 +117,7 @@ def main(arguments: list[str] | None = None) -> None:
         sys.stdout.reconfigure(errors="backslashreplace")
     command = " ".join(arguments[: 2 if arguments[:1] and arguments[0] in GROUPS else 1])
     find_terminal(command)
+    keep_free_memory()
     try:
         with outputs_of(command):
             build_app(arguments[0] if arguments else None)(arguments)

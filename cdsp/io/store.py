@@ -9,7 +9,6 @@ of one value throughout.
 
 from __future__ import annotations
 
-import ctypes
 import hashlib
 import json
 import math
@@ -27,6 +26,7 @@ import numpy as np
 from cdsp.io.files import check_image_id
 from cdsp.io.json_files import canonical_json
 from cdsp.io.outputs import atomic_path
+from cdsp.memory import return_free_memory
 
 FORMAT = "cdsp-label-store"
 VERSION = 2
@@ -70,7 +70,9 @@ def write_store(
         for number, (image_id, array, attributes) in enumerate(maps, start=1):
             assert array.dtype == np.uint8
             if number % _TRIM_EVERY == 0:
-                _return_free_memory()
+                # HDF5's small, lasting records split the places that images have left, so that new
+                # images take new memory: 100 KB for each of 375×500 pixels that Pillow has decoded.
+                return_free_memory()
             _require_space(path, array.nbytes)
             # Without chunks HDF5 cannot compress; empty arrays can have none.
             compression: dict[str, Any] = (
@@ -108,17 +110,6 @@ def _map_digest(image_id: str, array: np.ndarray, attributes: dict[str, Any]) ->
 
 def _store_digest(*parts: str) -> str:
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
-
-
-def _return_free_memory() -> None:
-    """Give free memory back to the system, where the C library is glibc.
-
-    HDF5's small, lasting records split the places that images have left, so that new images take
-    new memory: without this, 100 KB for each image of 375×500 pixels that Pillow has decoded.
-    """
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-    if trim is not None:
-        trim(0)
 
 
 def _require_space(path: Path, num_bytes: int) -> None:
