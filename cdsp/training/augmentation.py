@@ -113,11 +113,11 @@ def normalise(image: np.ndarray, pixels: PixelFormat = RGB) -> np.ndarray:
     if image.dtype != np.uint8:
         scaled = (image.astype(np.float32) / 255 - mean) / std
         return np.ascontiguousarray(np.moveaxis(scaled, -1, -3))
-    # The same numbers by a table, in an eighth of the time.
-    table = (np.arange(256, dtype=np.float32)[:, None] / 255 - mean) / std  # (256, C)
+    # The same numbers by a table for each channel.
+    tables = ((np.arange(256, dtype=np.float32)[:, None] / 255 - mean) / std).T.copy()  # (C, 256)
     *leading, height, width, channels = image.shape
     found = np.empty((*leading, channels, height, width), np.float32)
-    for channel in range(channels):
-        of_channel = np.ascontiguousarray(table[:, channel])
-        np.take(of_channel, image[..., channel], out=found[..., channel, :, :], mode="clip")
+    for index in np.ndindex(*leading):
+        for plane, table, values in zip(cv2.split(image[index]), tables, found[index], strict=True):
+            cv2.LUT(plane, table, dst=values)
     return found
