@@ -14,7 +14,7 @@ from scipy.optimize import linear_sum_assignment
 from cdsp.io.files import IGNORE
 from cdsp.io.findings import Findings
 
-_FEWEST = 20  # pixels of a class, to say where they lie
+_FEWEST = 20  # pixels of a class, to say that an order is wrong
 _CLEARLY = 0.5  # share of them
 
 
@@ -33,15 +33,22 @@ class ClassOrder:
         self.counts += np.bincount(pairs, minlength=number**2).reshape(number, number)
 
     def best(self) -> list[int]:
-        """For each class the number that its strokes lie on; its own where that is not clear."""
+        """For each class the number that its strokes lie on; its own where none lies on any.
+
+        Of the numbers that no class has clearly, a point or two decide.
+        """
         totals = self.counts.sum(axis=1, keepdims=True)
         shares = self.counts / np.maximum(totals, 1)
-        known = totals[:, 0] >= _FEWEST
-        clear = known & (shares.max(axis=1) > _CLEARLY)
-        # A class of few strokes stays where it is, if no other class has its place.
-        weights = np.where(clear[:, None], shares, 1e-3 * np.eye(len(shares)))
+        clear = self._known & (shares.max(axis=1) > _CLEARLY)
+        little = 1e-3 * shares + 1e-4 * np.eye(len(shares))
+        weights = np.where(clear[:, None], shares, little)
         rows, numbers = linear_sum_assignment(weights, maximize=True)
         return numbers[np.argsort(rows)].tolist()
+
+    @property
+    def _known(self) -> np.ndarray:
+        """Which classes have enough strokes on masks to say that an order is wrong."""
+        return self.counts.sum(axis=1) >= _FEWEST
 
     def shares(self) -> np.ndarray:
         """Per class, the share of its strokes' pixels that lies on its own number; NaN for none."""
@@ -61,7 +68,8 @@ class ClassOrder:
             return
         totals = np.maximum(self.counts.sum(axis=1), 1)
         clear = [self.counts[i, best[i]] / totals[i] for i in moved]
-        if set(wrong) - set(moved) or any(0 < share <= _CLEARLY for share in clear):
+        unclear = any(0 < share <= _CLEARLY for share in clear) or not self._known[moved].any()
+        if set(wrong) - set(moved) or unclear:
             findings.hints.append(
                 "strokes and masks of the same images disagree: of the strokes of "
                 f"{classes[wrong[0]]!r}, {100 * shares[wrong[0]]:.0f} % lie on its number in the "

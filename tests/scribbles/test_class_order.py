@@ -62,3 +62,17 @@ def test_strokes_beside_the_masks_are_a_hint():
     problems, hints = told({(1, 0): 95, (1, 1): 5, (2, 0): 93, (2, 2): 7})
     assert problems == []
     assert "of the strokes of 'cat', 5 % lie on its number in the masks" in hints[0]
+
+
+def test_a_point_decides_where_no_class_has_the_number():
+    """Classes with a point each, of whose numbers others have none; the fifth has no stroke."""
+    pairs = {(0, 0): 90, (1, 3): 9, (2, 1): 99, (3, 2): 9}
+    assert order_of(pairs).best() == [0, 3, 1, 2, 4]
+    stray = {(0, 0): 90, (1, 1): 99, (2, 1): 9, (3, 3): 50}
+    assert order_of(stray).best() == [0, 1, 2, 3, 4]
+
+
+def test_a_point_on_another_number_is_a_hint():
+    problems, hints = told({(0, 0): 90, (1, 1): 99, (2, 4): 9})
+    assert problems == []
+    assert "of the strokes of 'dog', 0 % lie on its number" in hints[0]
