@@ -293,10 +293,11 @@ class LabelStore:
         if self._file is None:
             self._file = self._open()
             self._process = os.getpid()
-        link = self._file.id.links.get_info(self._known(image_id).encode())
+        name = self._known(image_id).encode()
+        link = self._file.id.links.get_info(name)
         if link.type != h5py.h5l.TYPE_HARD:  # pyright: ignore[reportAttributeAccessIssue]
             raise ValueError(f"{image_id!r} is a link to another place")
-        return self._file[image_id]
+        return h5py.Dataset(h5py.h5d.open(self._file.id, name))
 
     def _known(self, image_id: str) -> str:
         if image_id not in self._maps:

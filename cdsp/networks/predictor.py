@@ -101,7 +101,7 @@ def _batches(image: Tensor, window: int, stride: int) -> Iterator[list[tuple[int
 def _softmax(network: SegmentationNetwork, images: Tensor) -> Tensor:
     images = images.contiguous(memory_format=torch.channels_last)
     logits = network(images).logits.float()
-    if not logits.isfinite().all():
+    if not logits.sum().isfinite():  # as none is where one of them is not; far faster than each
         raise ValueError("the network's output is not finite: its weights are of no use")
     return logits.softmax(dim=1)
 
