@@ -4,6 +4,7 @@ from network_contract import NetworkContract, small_network
 from torch import nn
 
 from cdsp.networks.heads import SegmentationNetwork, build_network
+from cdsp.networks.heads.aspp import AtrousSpatialPyramidPooling
 from cdsp.networks.settings import HEADS, NetworkSettings, head_class
 
 
@@ -60,6 +61,21 @@ def test_heads_have_the_published_rates(head, output_stride, rates):
     for convolution in convolutions:
         kernel, dilation = convolution.kernel_size[0], convolution.dilation[0]
         assert convolution.padding == (dilation * (kernel // 2),) * 2
+
+
+@pytest.mark.parametrize("image_pooling", [True, False])
+def test_image_pooling_alone_sees_what_is_far_away(image_pooling):
+    torch.manual_seed(0)
+    aspp = AtrousSpatialPyramidPooling(4, 32, 16, image_pooling=image_pooling).eval()
+    feature = torch.rand(1, 4, 1, 60)
+    other = feature.clone()
+    other[..., 0] += 9
+    changed = (aspp.concatenate(feature) != aspp.concatenate(other)).any(dim=1).flatten()
+    assert changed[[0, 6, 12, 18]].all()
+    assert changed[19:].all() == changed[19:].any() == image_pooling
+    branches = 4 + image_pooling
+    assert aspp(feature).shape == (1, 32, 1, 60)
+    assert aspp.concatenate(feature).shape == (1, 32 * branches, 1, 60)
 
 
 def test_deeplabv2_is_the_sum_of_its_dilated_convolutions():

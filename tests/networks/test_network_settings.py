@@ -44,8 +44,10 @@ def test_mistakes_are_told_with_what_was_expected(values, message):
 
 
 def test_the_options_of_the_head_are_filled_in():
-    assert parse().head_options == {"decoder_channels": 256}
-    assert parse(head_options={"decoder_channels": 8}).head_options == {"decoder_channels": 8}
+    usual = {"decoder_channels": 256, "image_pooling": True}
+    assert parse().head_options == usual
+    small = {"decoder_channels": 8}
+    assert parse(head_options=small).head_options == usual | small
     assert parse(head="deeplabv2").head_options == {}
 
 

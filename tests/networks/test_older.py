@@ -32,7 +32,7 @@ def test_networks_of_an_older_configuration_are_read_with_a_notice(caplog):
         config = parse_config(OLDER)
     small, plain = config.networks.values()
     assert (small.head, small.backbone) == ("deeplabv3plus", "mobilenet_v2")
-    assert (small.backbone_weights, small.head_options) == ("none", {"decoder_channels": 8})
+    assert (small.backbone_weights, small.head_options["decoder_channels"]) == ("none", 8)
     assert (plain.head, plain.backbone, plain.head_options) == ("deeplabv2", "resnet18", {})
     assert config.segmentation.epochs == 3
     assert "write it: networks: {'deeplabv3plus-mobilenet_v2'" in caplog.text

@@ -193,6 +193,8 @@ def test_without_weights_and_masks_the_loss_is_told(mine, tmp_path, monkeypatch,
     config = read_config(tmp_path / "mine.yaml")
     (network,) = config.networks.values()
     assert (network.backbone_weights, network.frozen_batch_norm) == ("none", False)
+    assert not network.head_options["image_pooling"]
+    assert config.tables["table1"].methods == ("pseudo_label_only",)
     assert config.tables["table1"].scribbles == ("hold_out-0.25",)
     with pytest.raises(ValueError, match="could not be fetched"):
         start(mine, tmp_path / "other.yaml", weights="imagenet")

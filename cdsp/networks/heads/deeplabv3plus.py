@@ -24,6 +24,11 @@ class DeepLabV3Plus(SegmentationNetwork):
         """Options of DeepLabV3+."""
 
         decoder_channels: int = setting(256, "hidden channels of ASPP and decoder", minimum=1)
+        image_pooling: bool = setting(
+            True,
+            "ASPP's branch of the whole image's mean. Its batch norm sees one value per image: of "
+            "small batches of crops it learns a mean that whole photographs do not have",
+        )
 
     default_output_stride = 16
 
@@ -31,7 +36,10 @@ class DeepLabV3Plus(SegmentationNetwork):
         channels = options.decoder_channels
         super().__init__(backbone, channels)
         self.aspp = AtrousSpatialPyramidPooling(
-            backbone.channels["backbone"], channels, backbone.output_stride
+            backbone.channels["backbone"],
+            channels,
+            backbone.output_stride,
+            image_pooling=options.image_pooling,
         )
         self.low_level = convolution_block(backbone.channels["low_level"], LOW_LEVEL_CHANNELS)
         self.decoder = nn.Sequential(

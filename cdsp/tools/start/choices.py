@@ -115,7 +115,7 @@ class Choices:
         return NetworkSettings(
             backbone=self.backbone,
             backbone_weights=self.weights,
-            head_options={"decoder_channels": self.decoder_channels},
+            head_options={"decoder_channels": self.decoder_channels, "image_pooling": False},
             frozen_batch_norm=self.pretrained,
             backbone_factor=0.3 if self.pretrained else 1.0,
         )

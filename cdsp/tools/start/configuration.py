@@ -96,7 +96,8 @@ networks:
   {network}:
     backbone: {choices.backbone}
     backbone_weights: {_value(choices.weights)} # {_weights_comment(choices)}
-    head_options: {{ decoder_channels: {choices.decoder_channels} }}
+    # Small batches of crops teach the pooling of whole images little that holds of photographs.
+    head_options: {_value(choices.network.head_options)}
     frozen_batch_norm: {_value(choices.pretrained)}
     backbone_factor: {choices.network.backbone_factor:g} # of learning_rate
 
@@ -147,7 +148,7 @@ def _unusual(settings: Any) -> dict[str, Any]:
 def _rows(folder: Folder, network: str) -> str:
     if folder.strokes:
         return f"""\
-    methods: [scribble_and_pseudo_label] # scribble_only beside it shows what the labels bring
+    methods: [pseudo_label_only] # which hold the strokes; scribble_only shows what they bring
     networks: [{network}]
     pseudo_labels: [{RECIPE}]
     pixel_classifiers: [{RECIPE}] # the pixel classifier alone is a row to beat"""
