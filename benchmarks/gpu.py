@@ -36,7 +36,7 @@ from cdsp.networks.classifier import Classifier
 from cdsp.networks.heads import build_network
 from cdsp.networks.predictor import predict_probabilities
 from cdsp.networks.settings import NetworkSettings
-from cdsp.pseudo_labels.cams import activation_maps, images_per_batch
+from cdsp.pseudo_labels.cams import IMAGES_PER_BATCH, activation_maps
 from cdsp.pseudo_labels.settings import CamSettings
 from cdsp.segmentation.data import TrainingCrops, TrainingData
 from cdsp.segmentation.method import parse_method
@@ -259,8 +259,7 @@ def loading(bench: Bench, dataset: Dataset, stores: dict[str, LabelStore]) -> No
 
 def cams(bench: Bench, dataset: Dataset) -> None:
     """Photographs per second of the export of CAMs, four scales and mirrored."""
-    at_once = images_per_batch(bench.device)
-    ids = dataset.splits["train"][: 4 if bench.small else 4 * at_once]
+    ids = dataset.splits["train"][: 4 if bench.small else 4 * IMAGES_PER_BATCH]
     images = [dataset.image(image_id) for image_id in ids]
     settings = CamSettings(scales=(0.25, 0.5)) if bench.small else CamSettings()
     for backbone in ("resnet18",) if bench.small else ("resnet50", "mobilenet_v2"):
@@ -270,8 +269,8 @@ def cams(bench: Bench, dataset: Dataset) -> None:
             network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
             def export(network: Classifier = network) -> None:
-                for start in range(0, len(images), at_once):
-                    part = np.stack(images[start : start + at_once])
+                for start in range(0, len(images), IMAGES_PER_BATCH):
+                    part = np.stack(images[start : start + IMAGES_PER_BATCH])
                     activation_maps(network, part, [[1, 2]] * len(part), settings, bench.device)
 
             export()

@@ -39,7 +39,7 @@ from cdsp.networks.classifier import Classifier
 from cdsp.networks.heads import SegmentationNetwork, build_network
 from cdsp.networks.interface import NetworkOutput
 from cdsp.networks.settings import NetworkSettings
-from cdsp.pseudo_labels.cams import activation_maps, images_per_batch, scaled_views
+from cdsp.pseudo_labels.cams import activation_maps, scaled_views
 from cdsp.pseudo_labels.random_walk import build_graph, random_walk
 from cdsp.pseudo_labels.settings import CamSettings
 from cdsp.segmentation.data import TrainingCrops, TrainingData
@@ -242,13 +242,11 @@ def cams(number: int = 8) -> None:
     images = np.stack([np.roll(image, 9 * i, axis=1) for i in range(number)])
     network = Classifier("mobilenet_v2", 16, CLASSES - 1).eval()
     settings = CamSettings(scales=(0.5, 1.0))
-    at_once = images_per_batch(CPU)
+    classes = [[1, 2]] * number
 
     def ours() -> None:
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        for start in range(0, number, at_once):
-            part = images[start : start + at_once]
-            activation_maps(network, part, [[1, 2]] * len(part), settings, CPU)
+        activation_maps(network, images, classes, settings, CPU)
 
     @torch.no_grad()
     def one_at_a_time() -> None:

@@ -28,17 +28,9 @@ from cdsp.settings import settings_dict
 from cdsp.training.augmentation import normalise
 from cdsp.versions import VERSIONS
 
+IMAGES_PER_BATCH = 16
 SMALLEST_SIDE = 17
 """Of a scaled image, pixels."""
-
-
-def images_per_batch(device: torch.device) -> int:
-    """How many images a device computes fastest at once.
-
-    A GPU is filled by many. A processor computes them one after another in any case, and tensors of
-    many images leave its cache and take new memory of the system for each layer.
-    """
-    return 1 if device.type == "cpu" else 16
 
 
 def size_batches(dataset: Dataset, batch_size: int) -> list[list[str]]:
@@ -182,7 +174,7 @@ def export_cams(
     make_maps = pixel_probabilities if network.background else activation_maps
 
     def maps() -> Iterator[tuple[str, np.ndarray, dict[str, Any]]]:
-        for ids in progress(size_batches(dataset, images_per_batch(device)), "exporting CAMs"):
+        for ids in progress(size_batches(dataset, IMAGES_PER_BATCH), "exporting CAMs"):
             images = np.stack([dataset.image(image_id) for image_id in ids])
             classes = [image_classes[image_id] for image_id in ids]
             found = make_maps(network, images, classes, settings, device)

@@ -187,7 +187,7 @@ def test_the_store_holds_the_maps_as_bytes(network, mixed_sizes, weights, tmp_pa
         assert store.attributes(image_id)["classes"] == classes
         (expected,) = activation_maps(network, image[None], [classes], settings, CPU)
         assert store[image_id].shape == (len(classes), *mixed_sizes.size(image_id))
-        np.testing.assert_array_equal(store[image_id], np.rint(expected * 255))  # one at a time
+        np.testing.assert_allclose(store[image_id], expected * 255, atol=0.51)
         if classes == [2, 12]:
             assert store[image_id].max(axis=(1, 2)).tolist() == [255, 255]
     assert store.sources == {"dataset": mixed_sizes.digest}
