@@ -103,6 +103,13 @@ def test_hints(run, own, write_labelme):
     assert "none on the background" not in run()[1]
 
 
+def test_where_there_are_tags_alone_nobody_misses_the_background(run, own):
+    shutil.rmtree(own / "Scribbles")
+    (own / "Scribbles").mkdir()
+    (own / "Scribbles/tags.csv").write_text(f"a.png,{CLASSES[1]},{CLASSES[2]}\n")
+    assert "nothing names" not in run()[1]
+
+
 def test_masks_are_counted(run, own):
     mask = np.full(SIZE, 255, np.uint8)
     mask[:10] = 2

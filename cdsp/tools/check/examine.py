@@ -253,7 +253,12 @@ def _hint(
             f"{counted(len(summary.empty), 'image')} with an annotation with nothing in it: "
             f"{first_few(summary.empty)}"
         )
-    unseen = [name for i, name in enumerate(dataset.classes) if not summary.classes[i].images]
+    places = any(counts.strokes or counts.boxes for counts in summary.classes.values())
+    unseen = [  # nobody tags the background
+        name
+        for i, name in enumerate(dataset.classes)
+        if not summary.classes[i].images and (i or places)
+    ]
     if unseen:
         findings.hints.append(
             f"nothing names {', '.join(unseen)}: what nobody marks cannot be learnt"
