@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from cdsp.experiment.config import Config
@@ -92,6 +93,27 @@ def measure(config: Config, run: Run, steps: int, device: torch.device) -> dict[
     return {"milliseconds_per_step": 1000 * statistics.median(seconds), "memory_mib": memory}
 
 
+PLACES = ((4, 3, "left"), (4, -9, "left"), (4, 12, "left"), (4, -18, "left"), (-4, 3, "right"))
+"""Where the name of a point may stand: points right and up of it, and its alignment."""
+
+
+def label_points(axis: Axes, scored: pd.DataFrame) -> None:
+    """Write each method beside its point, where it covers no other name if there is a place."""
+    taken = []
+    for row in scored.to_dict("records"):
+        at = (row["times_scribble_only"], row["miou"])
+        for x, y, side in PLACES:
+            text = axis.annotate(
+                row["method"], at, (x, y), textcoords="offset points", fontsize=7, ha=side
+            )
+            box = text.get_window_extent()
+            if not any(box.overlaps(other) for other in taken):
+                break
+            if (x, y, side) != PLACES[-1]:
+                text.remove()
+        taken.append(box)
+
+
 def draw(table: pd.DataFrame) -> Figure:
     """Scores over the cost of a step."""
     scored = table.dropna(subset=["miou"])
@@ -100,9 +122,6 @@ def draw(table: pd.DataFrame) -> Figure:
         figure = Figure(figsize=(6, 4), layout="constrained")
         axis = figure.subplots()
         axis.scatter(cost, scored["miou"], s=14, color="#0072B2")
-        for row in scored.to_dict("records"):
-            place = (row["times_scribble_only"], row["miou"])
-            axis.annotate(row["method"], place, (4, 3), textcoords="offset points", fontsize=7)
         axis.set_xscale("log")
         axis.set_xlim(0.9 * cost.min(), 1.1 * cost.max())
         ticks = [tick for tick in (1, 1.5, 2, 3, 5, 8) if tick <= cost.max()]
@@ -111,6 +130,7 @@ def draw(table: pd.DataFrame) -> Figure:
         axis.set_xlabel("time of a training step ÷ that of strokes alone")
         axis.set_ylabel("mIoU on the validation images (%)")
         axis.grid(color="0.9")
+        label_points(axis, scored)
     return figure
 
 
