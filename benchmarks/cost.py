@@ -93,7 +93,7 @@ def measure(config: Config, run: Run, steps: int, device: torch.device) -> dict[
     return {"milliseconds_per_step": 1000 * statistics.median(seconds), "memory_mib": memory}
 
 
-PLACES = ((4, 3, "left"), (4, -9, "left"), (4, 12, "left"), (4, -18, "left"), (-4, 3, "right"))
+PLACES = ((4, 3, "left"), (4, -9, "left"), (4, 12, "left"), (4, -18, "left"), (-4, -9, "right"))
 """Where the name of a point may stand: points right and up of it, and its alignment."""
 
 
@@ -102,15 +102,12 @@ def label_points(axis: Axes, scored: pd.DataFrame) -> None:
     taken = []
     for row in scored.to_dict("records"):
         at = (row["times_scribble_only"], row["miou"])
+        text = axis.annotate(row["method"], at, (0, 0), textcoords="offset points", fontsize=7)
         for x, y, side in PLACES:
-            text = axis.annotate(
-                row["method"], at, (x, y), textcoords="offset points", fontsize=7, ha=side
-            )
+            text.set(position=(x, y), ha=side)
             box = text.get_window_extent()
             if not any(box.overlaps(other) for other in taken):
                 break
-            if (x, y, side) != PLACES[-1]:
-                text.remove()
         taken.append(box)
 
 
