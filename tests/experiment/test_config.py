@@ -45,6 +45,7 @@ SHIPPED = [(EXPERIMENT,)] + [
     (LAID_OVER[path.name], path) if path.name in LAID_OVER else (path,)
     for path in sorted((PROJECT / "configs").glob("*.yaml"))
 ]
+SHIPPED.append((PROJECT / "configs/scribblesup.yaml", PROJECT / "configs/full.yaml"))
 
 
 def minimal():
