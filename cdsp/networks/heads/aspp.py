@@ -41,10 +41,11 @@ class AtrousSpatialPyramidPooling(nn.Module):
 
     def concatenate(self, feature: Tensor) -> Tensor:
         """(B, C, h, w) → (B, concatenated_channels, h, w), all branches, the pooled one last."""
-        found = [branch(feature) for branch in self.branches]
+        # Computed first: the order decides how the feature's gradients are rounded when summed.
+        pooled = []
         if self.pooling is not None:
-            found.append(self.pooling(feature).expand(-1, -1, *feature.shape[-2:]))
-        return torch.cat(found, dim=1)
+            pooled.append(self.pooling(feature).expand(-1, -1, *feature.shape[-2:]))
+        return torch.cat([branch(feature) for branch in self.branches] + pooled, dim=1)
 
     def forward(self, feature: Tensor) -> Tensor:
         """(B, C, h, w) → (B, out_channels, h, w)."""
