@@ -94,7 +94,7 @@ class HeldOutTrial:
             )
         self.full = LabelStore(work / "full/labels.h5")
         self.scribbles = LabelStore(work / "hold_out/labels.h5")
-        self._evidence: dict[PixelSettings, Path] = {}
+        self._evidence: dict[tuple[PixelSettings, Path], Path] = {}
 
     @property
     def holds_out(self) -> bool:
@@ -107,12 +107,13 @@ class HeldOutTrial:
         """Make the labels of recipes, whose evidence is pixels or strokes, and measure them."""
         return [self._try(name, recipe) for name, recipe in recipes.items()]
 
+    def of_all_strokes(self, name: str, recipe: PseudoLabelSettings) -> LabelStore:
+        """Labels of a recipe made from all strokes: nothing is left to measure them by."""
+        return self._labels(name, recipe, self.full)
+
     def _try(self, name: str, recipe: PseudoLabelSettings) -> TriedRecipe:
-        evidence = self._pixels(recipe.pixels) if recipe.evidence == "pixels" else None
-        labels = self.work / f"labels-{name.replace(' ', '-')}.h5"
-        scribbles = self.scribbles.path
-        make_pseudo_labels(self.dataset, scribbles, evidence, recipe.labels, labels, recipe=name)
-        store, counts = LabelStore(labels), HeldOut(len(self.dataset.classes))
+        store = self._labels(name, recipe, self.scribbles)
+        counts = HeldOut(len(self.dataset.classes))
         images: dict[str, float | None] = {}
         for image_id in store:
             held_out = held_out_strokes(self.scribbles[image_id], self.full[image_id])
@@ -120,20 +121,29 @@ class HeldOutTrial:
             images[image_id] = _mean_of_classes(held_out, store[image_id])
         return TriedRecipe(name, store, counts.shares(), images)
 
-    def _pixels(self, settings: PixelSettings) -> Path:
+    def _labels(self, name: str, recipe: PseudoLabelSettings, scribbles: LabelStore) -> LabelStore:
+        pixels = recipe.evidence == "pixels"
+        evidence = self._pixels(recipe.pixels, scribbles.path) if pixels else None
+        output = scribbles.path.parent / f"labels-{name.replace(' ', '-')}.h5"
+        make_pseudo_labels(
+            self.dataset, scribbles.path, evidence, recipe.labels, output, recipe=name
+        )
+        return LabelStore(output)
+
+    def _pixels(self, settings: PixelSettings, scribbles: Path) -> Path:
         """The pixel classifier's probabilities; recipes with equal settings share them."""
-        if settings not in self._evidence:
-            classes = read_image_classes(self.work / "hold_out/image_classes.json")
-            output = self.work / f"probabilities-{len(self._evidence)}.h5"
+        if (settings, scribbles) not in self._evidence:
+            classes = read_image_classes(scribbles.parent / "image_classes.json")
+            output = scribbles.parent / f"probabilities-{len(self._evidence)}.h5"
             export_pixel_probabilities(
                 self.dataset.training_on(classes),
-                self.scribbles.path,
+                scribbles,
                 classes,
                 replace(settings, seed=self.seed),
                 output,
             )
-            self._evidence[settings] = output
-        return self._evidence[settings]
+            self._evidence[settings, scribbles] = output
+        return self._evidence[settings, scribbles]
 
 
 def best(tried: list[TriedRecipe]) -> TriedRecipe:

@@ -66,6 +66,14 @@ def test_labels_are_written_at_the_size_of_the_photographs(previewed):
     assert 0 <= right.low < right.value <= right.high <= 1
 
 
+def test_labels_hold_every_stroke_and_so_those_that_were_held_out(own, tmp_path):
+    preview_folder(own, CLASS_NAMES, None, tmp_path, hold_out=0.5, **{**OPTIONS, "long_side": 130})
+    for name in NAMES[:2]:
+        strokes = read_label(own / "Scribbles" / f"{name}.png")
+        label = read_label(tmp_path / "labels" / f"{name}.png")
+        assert (label == strokes)[strokes != 255].all()
+
+
 def test_the_page_shows_the_worst_image_first_and_needs_no_network(previewed):
     page = (previewed[0] / "index.html").read_text()
     assert "http" not in page.replace("http-equiv", "")

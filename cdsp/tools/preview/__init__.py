@@ -62,7 +62,7 @@ def preview_folder(
         classes: names of all classes, the background first; empty: those that the files name.
         annotations: a file or folder of annotations; None: ``Scribbles`` in the folder.
         output: folder for ``index.html``, which needs no network, and ``labels/<image id>.png``, of
-            the photographs' size, by the recipe that does best.
+            the photographs' size, by the recipe that does best, from all strokes.
         settings: of reading the annotations.
         long_side: to which the photographs are reduced, pixels.
         hold_out: share of the strokes that is kept to measure by; 0: all are used.
@@ -100,11 +100,12 @@ def preview_folder(
         ids = dataset.splits["train"]
         files = [output / "labels" / f"{image_id}.png" for image_id in ids]
         check_outputs([output / "index.html", *files])
+        labels = chosen.labels
+        if trial.holds_out:
+            labels = trial.of_all_strokes(chosen.recipe, RECIPES[chosen.recipe])
         for image_id, file in zip(progress(ids, "writing labels"), files, strict=True):
             height, width = dataset.as_photographed.size(image_id)
-            label = cv2.resize(
-                chosen.labels[image_id], (width, height), interpolation=cv2.INTER_NEAREST
-            )
+            label = cv2.resize(labels[image_id], (width, height), interpolation=cv2.INTER_NEAREST)
             write_label(file, label, dataset.palette)
         # Worst first; images without held-out strokes last, in the order of the list.
         order = sorted(ids, key=lambda i: 2.0 if (s := chosen.images[i]) is None else s)[
