@@ -71,8 +71,9 @@ def preview_page(
         _scores(dataset, titles, scores, best),
         f"<p>{shown} annotated photographs, those first whose held-out strokes fare worst under "
         f"the best recipe. Where the labels are wrong, draw a stroke there. <b>Every class that a "
-        "photograph shows needs a stroke in it: what you leave out is denied.</b> Labels are shown as "
-        "they are made without the held-out strokes; those in <code>labels</code> are made of all.</p>",
+        "photograph shows needs a stroke in it: what you leave out is denied.</b> Labels are "
+        "shown as they are made without the held-out strokes; those in <code>labels</code> are "
+        "made of all.</p>",
         _legend(dataset, images),
         f'<div class="images" style="grid-template-columns: repeat({len(columns)}, 1fr)">',
         *(f'<div class="head">{html.escape(column)}</div>' for column in columns),
