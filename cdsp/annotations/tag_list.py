@@ -1,7 +1,7 @@
 """Lists of tags: lines of ``image,class[,class...]`` in a CSV or text file.
 
 Where more lines have a semicolon or a tab than a comma, these separate, as spreadsheets write them;
-commas between classes are read there, too.
+commas between classes are read there, too, and semicolons elsewhere.
 """
 
 from __future__ import annotations
@@ -46,7 +46,8 @@ def read(path: Path, _content: None, findings: Findings) -> Iterator[Annotation]
                 if any(value.strip() for value in values):
                     entry = f"line {lines.line_num}"
                     with findings.collected(f"{path}, {entry}"):
-                        text = values[1:] if separator == "," else ",".join(values[1:]).split(",")
+                        other = ";" if separator == "," else ","
+                        text = (label for value in values[1:] for label in value.split(other))
                         labels = [label for label in text if label.strip()]
                         name = values[0].strip()
                         tags = tuple(tag(label) for label in labels)

@@ -53,6 +53,7 @@ class HeldOutTrial:
     """A folder's strokes, some of them held out, and the recipes that are tried on the others.
 
     Attributes:
+        dataset: with the annotated images alone to train on.
         scribbles: store of the strokes that recipes see.
         full: store of all strokes.
     """
@@ -80,7 +81,7 @@ class HeldOutTrial:
         Raises:
             ValueError: listing every problem of the annotations.
         """
-        self.dataset, self.work, self.seed = dataset, work, seed
+        self.work, self.seed = work, seed
         import_strokes(dataset, annotations, work / "strokes.jsonl", settings)
         for degradation in (Degradation("full"), Degradation("hold_out", ratio)):
             degrade_scribbles(
@@ -94,7 +95,14 @@ class HeldOutTrial:
             )
         self.full = LabelStore(work / "full/labels.h5")
         self.scribbles = LabelStore(work / "hold_out/labels.h5")
+        self.dataset = dataset.training_on(self.full)
         self._evidence: dict[tuple[PixelSettings, Path], Path] = {}
+
+    @property
+    def classes(self) -> list[int]:
+        """The classes of all strokes."""
+        found: set[int] = set().union(*(np.unique(self.full[i]).tolist() for i in self.full))
+        return sorted(found - {IGNORE})
 
     @property
     def holds_out(self) -> bool:
@@ -136,7 +144,7 @@ class HeldOutTrial:
             classes = read_image_classes(scribbles.parent / "image_classes.json")
             output = scribbles.parent / f"probabilities-{len(self._evidence)}.h5"
             export_pixel_probabilities(
-                self.dataset.training_on(classes),
+                self.dataset,
                 scribbles,
                 classes,
                 replace(settings, seed=self.seed),

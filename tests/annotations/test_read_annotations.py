@@ -7,11 +7,12 @@ from cdsp.io.findings import Findings
 
 
 def test_tag_lists(read_file):
-    content = '\ufeffa, cat , dog\r\n\r\n"b","cow"\nc\nd,,cat,\n'
+    content = '\ufeffa, cat , dog\r\n\r\n"b","cow"\nc\nd,,cat,\ne,cat;cow\n'
     annotations, problems = read_file("tags.csv", content)
     assert problems == []
     found = {item.image_id: [shape.label for shape in item.shapes] for item in annotations}
-    assert found == {"a": ["cat", "dog"], "b": ["cow"], "c": [], "d": ["cat"]}
+    tags = {"a": ["cat", "dog"], "b": ["cow"], "c": [], "d": ["cat"], "e": ["cat", "cow"]}
+    assert found == tags
     assert all(shape.kind == "tag" for item in annotations for shape in item.shapes)
 
 

@@ -154,6 +154,13 @@ def test_every_problem_is_told_and_does_not_hide_what_is_right(run, own, write_l
     assert [row(printed, index) for index in range(3)] == [row(good, index) for index in range(3)]
 
 
+def test_a_picture_of_somebody_is_told_before_anything_is_read(run, tmp_path, capsys):
+    (tmp_path / "check.png").write_bytes(b"mine")
+    with pytest.raises(ValueError, match=r"check\.png: is there already"):
+        run()
+    assert capsys.readouterr().out == ""
+
+
 def test_problems_are_the_exit_code(own, tmp_path):
     words = ["dataset", "check", str(own), "--classes", "background, road ,tree", "--picture"]
     words.append(str(tmp_path / "out" / "look.png"))

@@ -130,3 +130,24 @@ def test_files_of_others_are_not_replaced(own, tmp_path):
     result = CliRunner().invoke(cli.build_app("preview"), words)
     assert isinstance(result.exception, ValueError)
     assert (tmp_path / "index.html").read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("tags.csv", "alpha,beetle\n", "no stroke and no box says where a class is"),
+        ("alpha.png", "", "all strokes are of 'beetle', so that all labels would be"),
+    ],
+)
+def test_strokes_from_which_nothing_can_be_learnt_are_told(own, tmp_path, name, text, message):
+    annotations = tmp_path / "Scribbles"
+    if text:
+        annotations.mkdir()
+        (annotations / name).write_text(text)
+    else:
+        stroke = np.full((2 * SIZE, 2 * SIZE), 255, np.uint8)
+        stroke[20:30] = stroke[60:70] = CLASS_NAMES.index("beetle")
+        write_label(annotations / name, stroke)
+    with pytest.raises(ValueError, match=message):
+        preview_folder(own, CLASS_NAMES, annotations, tmp_path / "out", hold_out=0.5, **OPTIONS)
+    assert not (tmp_path / "out").exists()

@@ -167,6 +167,11 @@ def test_what_cannot_be_started_is_told_and_nothing_is_written(mine, tmp_path):
     with pytest.raises(ValueError, match="spiral"):
         start(mine, None, weights="none")
     for file in (mine / "Scribbles").iterdir():
+        label["shapes"] = label["shapes"][1:2]
+        file.write_text(json.dumps(label | {"imagePath": f"{file.stem}.png"}))
+    with pytest.raises(ValueError, match="all strokes are of 'road', so that all labels would be"):
+        start(mine, None, weights="none")
+    for file in (mine / "Scribbles").iterdir():
         file.unlink()
     (mine / "Scribbles/export.zip").write_bytes(b"PK")
     with pytest.raises(ValueError, match=r"export\.zip is an archive, unpack it there"):

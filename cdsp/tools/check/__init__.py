@@ -14,6 +14,7 @@ from cdsp.annotations.read import annotation_files
 from cdsp.dataset.prepare import FolderContent
 from cdsp.dataset.voc_layout import Dataset
 from cdsp.io.findings import Findings
+from cdsp.io.outputs import check_outputs
 from cdsp.pictures.overlay import clear_colours
 from cdsp.scribbles.settings import AnnotationSettings
 from cdsp.tools.check.examine import examine_folder
@@ -47,8 +48,9 @@ def check_folder(
         The problems, in words.
 
     Raises:
-        ValueError: see `examine_folder`.
+        ValueError: see `examine_folder`; or a file of somebody's in the place of the picture.
     """
+    check_outputs([picture])
     report = examine_folder(
         root, classes, annotations, settings=settings, void_regions=void_regions
     )

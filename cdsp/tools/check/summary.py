@@ -57,6 +57,20 @@ class StrokeSummary:
     shown: dict[str, ImageStrokes] = field(default_factory=dict)
     extents: list[float] = field(default_factory=list)
 
+    @property
+    def placed(self) -> list[int]:
+        """The classes of which somebody said where they are; beside a box is background."""
+        found = {i for i, counts in self.classes.items() if counts.strokes or counts.boxes}
+        return sorted(found | {0 for counts in self.classes.values() if counts.boxes})
+
+
+def one_class_message(name: str) -> str:
+    """What to tell where strokes are of one class alone, from which nothing can be learnt."""
+    return (
+        f"all strokes are of {name!r}, so that all labels would be; draw strokes on what else is "
+        "in the photographs, such as the background"
+    )
+
 
 def summarise(
     images: Iterable[ImageStrokes],

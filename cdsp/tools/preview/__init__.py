@@ -14,14 +14,17 @@ from tempfile import TemporaryDirectory
 import cv2
 
 from cdsp.dataset.prepare import describe_folder, inspect_folder
+from cdsp.dataset.voc_layout import Dataset
 from cdsp.io.files import write_label, write_text
 from cdsp.io.outputs import check_outputs
+from cdsp.io.store import LabelStore
 from cdsp.metrics import Share
 from cdsp.pictures.overlay import clear_colours
 from cdsp.progress import progress
 from cdsp.pseudo_labels.settings import LabelSettings, PixelSettings, PseudoLabelSettings
 from cdsp.scribbles.settings import AnnotationSettings
 from cdsp.tools.check.examine import find_classes
+from cdsp.tools.check.summary import one_class_message
 from cdsp.tools.held_out_trial import GUIDED_WALK, HeldOutTrial, best
 from cdsp.tools.preview.page import PreviewedImage, preview_page
 
@@ -74,12 +77,12 @@ def preview_folder(
         nothing was held out.
 
     Raises:
-        ValueError: listing every problem of the folder or the annotations.
+        ValueError: listing every problem of the folder or the annotations; no strokes, or of one
+            class alone.
     """
     annotations = annotations or root / "Scribbles"
     content = inspect_folder(root, classes, void_regions=True)
     classes = tuple(classes) or find_classes(root, content, annotations, settings)
-    check_outputs([output / "index.html"])
     largest = max((max(size) for _, *size in content.images.values()), default=0)
     with TemporaryDirectory() as temporary:
         work = Path(temporary)
@@ -93,20 +96,18 @@ def preview_folder(
             working_size=min(long_side, largest),
             content=content,
         )
+        files = [_label_file(output, image_id) for image_id in dataset.splits["train"]]
+        check_outputs([output / "index.html", *files])
         trial = HeldOutTrial(dataset, annotations, settings, work, ratio=hold_out, seed=seed)
+        _require_two_classes(trial.classes, classes, annotations)
         tried = trial.run(RECIPES)
         chosen = best(tried)
-        dataset = dataset.training_on(chosen.labels)
+        dataset = trial.dataset
         ids = dataset.splits["train"]
-        files = [output / "labels" / f"{image_id}.png" for image_id in ids]
-        check_outputs([output / "index.html", *files])
         labels = chosen.labels
         if trial.holds_out:
             labels = trial.of_all_strokes(chosen.recipe, RECIPES[chosen.recipe])
-        for image_id, file in zip(progress(ids, "writing labels"), files, strict=True):
-            height, width = dataset.as_photographed.size(image_id)
-            label = cv2.resize(labels[image_id], (width, height), interpolation=cv2.INTER_NEAREST)
-            write_label(file, label, dataset.palette)
+        _write_labels(dataset, labels, output)
         # Worst first; images without held-out strokes last, in the order of the list.
         order = sorted(ids, key=lambda i: 2.0 if (s := chosen.images[i]) is None else s)[
             :num_images
@@ -130,3 +131,22 @@ def preview_folder(
         )
     write_text(output / "index.html", page)
     return chosen.recipe, chosen.mean
+
+
+def _label_file(output: Path, image_id: str) -> Path:
+    return output / "labels" / f"{image_id}.png"
+
+
+def _write_labels(dataset: Dataset, labels: LabelStore, output: Path) -> None:
+    """Write the labels of the training images as PNGs of the photographs' size."""
+    for image_id in progress(dataset.splits["train"], "writing labels"):
+        height, width = dataset.as_photographed.size(image_id)
+        label = cv2.resize(labels[image_id], (width, height), interpolation=cv2.INTER_NEAREST)
+        write_label(_label_file(output, image_id), label, dataset.palette)
+
+
+def _require_two_classes(found: Sequence[int], classes: Sequence[str], annotations: Path) -> None:
+    if not found:
+        raise ValueError(f"{annotations}: no stroke and no box says where a class is; draw some")
+    if len(found) == 1:
+        raise ValueError(f"{annotations}: {one_class_message(classes[found[0]])}")

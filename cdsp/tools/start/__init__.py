@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import statistics
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +13,7 @@ from cdsp.io.outputs import check_outputs
 from cdsp.networks.settings import BackboneName
 from cdsp.scribbles.settings import AnnotationSettings
 from cdsp.tools.check.examine import FolderReport, examine_folder
+from cdsp.tools.check.summary import one_class_message
 from cdsp.tools.start.choices import Choices, Folder, choose
 from cdsp.tools.start.configuration import Sources, configuration_text
 from cdsp.tools.start.labels import try_labels
@@ -47,8 +49,8 @@ def start(
         The configuration.
 
     Raises:
-        ValueError: problems in the folder, with all of them; no strokes; weights that do not fit;
-            or a file of somebody's in the place of the configuration.
+        ValueError: problems in the folder, with all of them; no strokes, or of one class alone;
+            weights that do not fit; or a file of somebody's in the place of the configuration.
     """
     name = re.sub(r"[^A-Za-z0-9]+", "_", path.resolve().name).strip("_") or "mine"
     output = output or Path(f"{name}.yaml")
@@ -66,6 +68,8 @@ def start(
             f"{path}: no stroke and no tag on any training image, from which all else is made; "
             f"draw some, and put their files into {path / 'Scribbles'}"
         )
+    if len(summary.placed) == 1:
+        raise ValueError(f"{path}: {one_class_message(report.dataset.classes[summary.placed[0]])}")
     folder, machine = measure(report), this_machine()
     choices, seconds = _try_choices(folder, machine, len(report.dataset.classes), weights)
     labels = try_labels(report, settings, choices) if folder.strokes else None
@@ -136,7 +140,8 @@ def _tell(output: Path, folder: Folder, choices: Choices, machine: Machine, minu
         f"\n{output}: a {choices.backbone} on photographs of {choices.working_size} pixels, "
         f"{choices.steps(folder.num_train)} steps, about {minutes:.0f} min on "
         f"{machine.name}.\nLook it through, then:\n\n"
-        f"    snakemake --cores {machine.processors} results/table1.csv --configfile {output}"
+        f"    snakemake --cores {machine.processors} results/table1.csv "
+        f"--configfile {shlex.quote(str(output))}"
     )
     if not folder.strokes:
         print(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -61,13 +62,13 @@ def configuration_text(
         minutes: that labels and a network take.
     """
     network = f"deeplabv3plus-{choices.backbone}"
-    cores = machine.processors
+    cores, quoted = machine.processors, [shlex.quote(str(path)) for path in (sources.path, file)]
     return f"""\
-# Written by `cdsp start {sources.path}`, from what is in the folder (photographs with strokes:
+# Written by `cdsp start {quoted[0]}`, from what is in the folder (photographs with strokes:
 # {folder.num_train}; to measure on: {folder.num_val}), and for {machine.name}.
 # Every line may be changed; `cdsp settings` lists all that there are.
 #
-#     snakemake --cores {cores} results/table1.csv --configfile {file}
+#     snakemake --cores {cores} results/table1.csv --configfile {quoted[1]}
 #
 # takes about {minutes:.0f} min for labels and one network.
 
