@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import shutil
 from pathlib import Path
 
@@ -232,6 +233,27 @@ def test_tags_alone_are_learnt_by_class_activation_maps(mine, tmp_path, capsys):
     assert recipe.classifier.epochs * 5 >= CLASSIFIER_IMAGES
     assert config.tables["table1"].methods == ("pseudo_label_only",)
     assert "class activation maps" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("tags", [True, False])
+def test_where_nothing_can_be_measured_networks_are_trained_alone(
+    mine, tmp_path, capsys, write_labelme, tags
+):
+    shutil.rmtree(mine / "SegmentationClassAug")
+    (mine / "ImageSets/SegmentationAug/val.txt").unlink()
+    shutil.rmtree(mine / "Scribbles")
+    shapes = [("road", "point", [[60, 10]]), ("background", "point", [[40, 10]])]
+    for name in "abcde":  # one stroke of each class, of which none can be held out
+        of = {"tags": ["road"]} if tags else {}
+        own = [] if tags else shapes
+        write_labelme(mine / f"Scribbles/{name}.json", f"{name}.png", SIZE, own, **of)
+    table = read_config(start(mine, None, weights="none")).tables["table1"]
+    assert table.scribbles == ("full",)
+    command = "snakemake --cores 2 networks --configfile mine.yaml"
+    assert re.sub(r"--cores \d+", "--cores 2", (tmp_path / "mine.yaml").read_text()).count(command)
+    printed = capsys.readouterr().out
+    assert "networks --configfile mine.yaml" in printed
+    assert "This trains, and measures nothing" in printed
 
 
 def test_features_guide_the_labels_where_held_out_strokes_say_so(mine, tmp_path, capsys):

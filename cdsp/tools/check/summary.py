@@ -11,9 +11,14 @@ import numpy as np
 from cdsp.dataset.voc_layout import Dataset
 from cdsp.io.files import IGNORE
 from cdsp.scribbles.class_order import ClassOrder
+from cdsp.scribbles.degrade import hold_out_strokes
 from cdsp.scribbles.painted_strokes import PaintedStroke
 from cdsp.scribbles.rasterise import rasterise
+from cdsp.scribbles.settings import DegradationSettings
 from cdsp.scribbles.strokes import ImageStrokes, Stroke
+
+HOLD_OUT = 0.25
+"""Share of the strokes that is held out where there is nothing else to measure on."""
 
 
 @dataclass
@@ -41,6 +46,7 @@ class StrokeSummary:
         empty: images whose annotation holds nothing.
         labelled, pixels: labelled pixels, and all pixels of the annotated images.
         shown: the strokes of a few images.
+        held_out: strokes that a table on held-out strokes, as `cdsp start` writes it, measures on.
         extents: of each stroke on an object that is more than a point, and of each box: its longer
             side ÷ the photograph's.
     """
@@ -55,6 +61,7 @@ class StrokeSummary:
     labelled: int = 0
     pixels: int = 0
     shown: dict[str, ImageStrokes] = field(default_factory=dict)
+    held_out: int = 0
     extents: list[float] = field(default_factory=list)
 
     @property
@@ -111,6 +118,8 @@ def _count(summary: StrokeSummary, image: ImageStrokes, label: np.ndarray) -> No
         summary.classes[box.class_id].boxes += 1
         longer = max(box.right - box.left, box.bottom - box.top)
         summary.extents.append(longer / max(image.height, image.width))
+    kept = hold_out_strokes(image, HOLD_OUT, seed=DegradationSettings().seed).strokes
+    summary.held_out += len(image.strokes) - len(kept)
     for class_id in image.tags:
         summary.classes[class_id].tags += 1
     drawn = {stroke.class_id for stroke in image.strokes}

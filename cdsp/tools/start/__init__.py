@@ -93,14 +93,16 @@ def measure(report: FolderReport) -> Folder:
     """The sizes and numbers that the rules go by."""
     assert report.summary is not None
     sizes = [(height, width) for _, height, width in report.dataset.images.values()]
+    num_val = len(report.dataset.splits["val"])
     return Folder(
         long_side=round(statistics.median(map(max, sizes))),
         short_side=round(statistics.median(map(min, sizes))),
         extents=tuple(report.summary.extents),
         num_train=len(report.summary.annotated),
-        num_val=len(report.dataset.splits["val"]),
+        num_val=num_val,
         val_masks=report.dataset.val_masks,
         strokes=bool(report.summary.labelled or report.summary.extents),
+        measured=bool(num_val or report.summary.held_out),
     )
 
 
@@ -140,7 +142,7 @@ def _tell(output: Path, folder: Folder, choices: Choices, machine: Machine, minu
         f"\n{output}: a {choices.backbone} on photographs of {choices.working_size} pixels, "
         f"{choices.steps(folder.num_train)} steps, about {minutes:.0f} min on "
         f"{machine.name}.\nLook it through, then:\n\n"
-        f"    snakemake --cores {machine.processors} results/table1.csv "
+        f"    snakemake --cores {machine.processors} {folder.target} "
         f"--configfile {shlex.quote(str(output))}"
     )
     if not folder.strokes:
@@ -148,12 +150,11 @@ def _tell(output: Path, folder: Folder, choices: Choices, machine: Machine, minu
             "\nThere are tags and no strokes: labels come from class activation maps, which cover "
             "a part of each object. A stroke for each class in each photograph brings far more."
         )
-    if folder.num_val:
-        return
-    if folder.strokes:
-        print("\nNo photograph has a mask: the score is that of strokes kept from the training.")
-    else:
+    if not folder.measured:
+        lacking = "no class has a second stroke in a photograph, which could be held out"
         print(
-            "\nNothing can be measured, without masks and without strokes: name networks in place "
-            "of the table, which trains alone."
+            "\nThis trains, and measures nothing: there are no masks, and "
+            f"{lacking if folder.strokes else 'no strokes'}."
         )
+    elif not folder.num_val:
+        print("\nNo photograph has a mask: the score is that of strokes kept from the training.")

@@ -44,6 +44,7 @@ class Folder:
         num_val: validation images.
         val_masks: whether they have masks; otherwise strokes.
         strokes: whether strokes or boxes say where something is; otherwise tags alone.
+        measured: whether validation images or strokes that can be held out give a score.
     """
 
     long_side: int
@@ -53,6 +54,12 @@ class Folder:
     num_val: int
     val_masks: bool = True
     strokes: bool = True
+    measured: bool = True
+
+    @property
+    def target(self) -> str:
+        """What Snakemake is asked for."""
+        return "results/table1.csv" if self.measured else "networks"
 
 
 @dataclass(frozen=True)

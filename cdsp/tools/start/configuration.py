@@ -11,8 +11,10 @@ from typing import Any
 import yaml
 
 from cdsp.pictures.overlay import clear_colours
+from cdsp.scribbles.degrade import Degradation
 from cdsp.scribbles.settings import AnnotationSettings
 from cdsp.settings import settings_dict
+from cdsp.tools.check.summary import HOLD_OUT
 from cdsp.tools.start.choices import PROTOCOL, Choices, Folder
 from cdsp.tools.start.labels import TriedLabels
 from cdsp.tools.start.machine import Machine
@@ -68,7 +70,7 @@ def configuration_text(
 # {folder.num_train}; to measure on: {folder.num_val}), and for {machine.name}.
 # Every line may be changed; `cdsp settings` lists all that there are.
 #
-#     snakemake --cores {cores} results/table1.csv --configfile {quoted[1]}
+#     snakemake --cores {cores} {folder.target} --configfile {quoted[1]}
 #
 # takes about {minutes:.0f} min for labels and one network.
 
@@ -201,7 +203,7 @@ evaluation:
 tables:
   table1:
     protocol: strokes"""
-    if folder.num_val or not folder.strokes:
+    if folder.num_val or not folder.measured:
         return f"""\
 evaluation:
   # Whole photographs about the working size and their mirror images, averaged; [1] is faster.
@@ -210,6 +212,7 @@ evaluation:
 tables:
   table1:
     protocol: averaged"""
+    held_out = Degradation("hold_out", HOLD_OUT).name
     return f"""\
 evaluation:
   # No photograph has a mask: a quarter of the strokes is kept from the training to measure on.
@@ -218,7 +221,7 @@ evaluation:
 tables:
   table1:
     protocol: strokes
-    scribbles: [hold_out-0.25] # [full], and networks in place of the table: from all strokes"""
+    scribbles: [{held_out}] # [full], and networks in place of the table: from all strokes"""
 
 
 def _value(value: object) -> str:
