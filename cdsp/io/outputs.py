@@ -56,8 +56,11 @@ def check_outputs(outputs: Iterable[Path], inputs: Iterable[Path | None] = ()) -
 
     Raises:
         ValueError: an output is an input, by another name or behind a link; or it is there, and
-            this command did not write it or it was changed since.
+            this command did not write it or it was changed since; or its folder cannot be written.
     """
+    outputs = list(outputs)
+    for folder in dict.fromkeys(output.parent for output in outputs):
+        _check_folder(folder)
     sources = {path.resolve(): path for path in inputs if path is not None}
     for output in outputs:
         source = sources.get(output.resolve())
@@ -66,6 +69,17 @@ def check_outputs(outputs: Iterable[Path], inputs: Iterable[Path | None] = ()) -
                 f"{output}: would replace {source}, which is read here; give another --output"
             )
         _check_own(output)
+
+
+def _check_folder(folder: Path) -> None:
+    there = next(path for path in (folder, *folder.parents) if os.path.lexists(path))
+    if not there.is_dir():
+        raise ValueError(f"{there}: is no folder, and something is to be written in it")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise ValueError(
+            f"{there.resolve()}: you may not write in this folder; give another --output, or call "
+            "the command from a folder of your own"
+        )
 
 
 def _check_own(path: Path) -> None:

@@ -179,6 +179,7 @@ def export_maps(
 ) -> None:
     """Write the maps of a label store as palette PNGs, to look at or to use elsewhere."""
     from cdsp.io.files import write_label
+    from cdsp.io.outputs import check_outputs
     from cdsp.io.store import LabelStore
     from cdsp.progress import progress
 
@@ -187,8 +188,10 @@ def export_maps(
         raise ValueError(
             f"{store}: {opened.kind} have several maps per image; export the pseudo-labels"
         )
-    for image_id in progress(opened, f"exporting {opened.kind}"):
-        write_label(output / f"{image_id}.png", opened[image_id])
+    files = {image_id: output / f"{image_id}.png" for image_id in opened}
+    check_outputs(files.values(), inputs=[store])
+    for image_id, file in progress(files.items(), f"exporting {opened.kind}"):
+        write_label(file, opened[image_id])
 
 
 @export.command("onnx")

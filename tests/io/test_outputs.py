@@ -141,3 +141,13 @@ def test_the_file_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch):
     with atomic_path(tmp_path / "a.txt") as temporary:
         temporary.write_text("new")
     assert synced == [str(temporary), str(tmp_path)]
+
+
+def test_a_folder_that_cannot_be_written_is_told_before_the_work(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ValueError, match="file: is no folder"):
+        check_outputs([tmp_path / "file/new/out.txt"])
+    check_outputs([tmp_path / "new/out.txt"])
+    monkeypatch.setattr("os.access", lambda path, mode: path != tmp_path)  # root may write anywhere
+    with pytest.raises(ValueError, match=f"{tmp_path}: you may not write in this folder"):
+        check_outputs([tmp_path / "new/out.txt"])
