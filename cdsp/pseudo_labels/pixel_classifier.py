@@ -11,6 +11,7 @@ linear classifier learns from them.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -20,6 +21,7 @@ import cv2
 import numpy as np
 from skimage.feature import multiscale_basic_features
 from sklearn.ensemble import RandomForestClassifier
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -149,7 +151,10 @@ class PixelClassifier:
         samples, targets = np.concatenate(places), np.concatenate(labels)
         rng = np.random.default_rng(settings.seed)
         chosen = np.sort(rng.permutation(len(samples))[:MOST_SAMPLES])
-        self.classifier = _classifier(settings).fit(samples[chosen], targets[chosen])
+        with warnings.catch_warnings():
+            # It is stopped before it has converged on purpose.
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            self.classifier = _classifier(settings).fit(samples[chosen], targets[chosen])
         self._column = {int(class_id): i for i, class_id in enumerate(self.classifier.classes_)}
 
     def probabilities(
