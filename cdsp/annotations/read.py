@@ -61,7 +61,7 @@ FORMATS = (
         voc_xml.read,
     ),
     Format(
-        *("scribbles as PNG, BMP, TIFF or GIF", PAINTED, frozenset()),
+        *("scribbles as PNG, BMP or TIFF", PAINTED, frozenset()),
         "a class index for each pixel, 255 = unlabelled",
         painted.read,
     ),
