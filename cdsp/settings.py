@@ -64,6 +64,20 @@ def nearest(word: str, known: Iterable[Any]) -> str:
     return f"{hint} (known: {', '.join(known)})"
 
 
+def check_known(name: str, known: Iterable[str], where: str) -> None:
+    """Raise a ValueError where a name that stands at ``where`` is none of the known ones."""
+    if name not in known:
+        raise ValueError(f"{where}: unknown name {name!r}{nearest(name, known)}")
+
+
+def check_unique(values: Iterable[Any], where: str) -> None:
+    """Raise a ValueError where one of the values that stand at ``where`` stands there twice."""
+    values = list(values)
+    repeated = sorted({value for value in values if values.count(value) > 1})
+    if repeated:
+        raise ValueError(f"{where}: {repeated[0]!r} is named twice")
+
+
 def parse_settings(kind: type[Settings], value: Any, where: str) -> Settings:
     """Make a settings dataclass from a mapping.
 

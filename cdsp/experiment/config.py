@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,17 +11,18 @@ from cdsp.dataset.settings import SOURCES
 from cdsp.evaluation.settings import EvaluationSettings
 from cdsp.experiment.methods import METHODS
 from cdsp.experiment.run import Run, RunSettings
+from cdsp.experiment.table_checks import check_table
 from cdsp.experiment.variants import change_text, method_changes, method_row
 from cdsp.io.files import check_folder_name
 from cdsp.losses import LOSS_TERMS
 from cdsp.networks.settings import NetworkSettings
 from cdsp.pseudo_labels.settings import PseudoLabelSettings
-from cdsp.reporting.settings import REPORTED_TABLES, TableSettings
+from cdsp.reporting.settings import TableSettings
 from cdsp.scribbles.degrade import Degradation
 from cdsp.scribbles.settings import STROKE_SOURCES, DegradationSettings
 from cdsp.segmentation.method import Method, parse_method
 from cdsp.segmentation.settings import SegmentationSettings
-from cdsp.settings import nearest, parse_setting, parse_settings, setting
+from cdsp.settings import check_known, parse_setting, parse_settings, setting
 
 SECTIONS: dict[str, type] = {"segmentation": SegmentationSettings, "networks": NetworkSettings}
 """What an option of `vary` may name in place of a loss term → its settings."""
@@ -70,7 +71,7 @@ class Config:
                 check_folder_name(name, section)
         if "none" in self.pseudo_labels:
             raise ValueError("pseudo_labels: 'none' means no pseudo-labels; choose another name")
-        _known(self.dataset, self.datasets, "dataset")
+        check_known(self.dataset, self.datasets, "dataset")
         for name in self.datasets:
             self.dataset_settings(name)
         _ = self.stroke_settings
@@ -79,104 +80,26 @@ class Config:
         for name in self.pseudo_labels:
             self._check_evidence(name)
         if self.best_on_val is not None:
-            _known(self.best_on_val, self.evaluation, "best_on_val")
+            check_known(self.best_on_val, self.evaluation, "best_on_val")
             if self.evaluation[self.best_on_val].truth != "masks":
                 raise ValueError(
                     f"best_on_val: the protocol {self.best_on_val!r} measures on strokes; "
                     "name one that measures on masks"
                 )
         for name in self.tables:
-            self._check_table(name)
+            check_table(self, name)
 
-    def _check_table(self, name: str) -> None:
-        table, where = self.tables[name], f"tables.{name}"
-        of_labels = f"{name}_labels"
-        if of_labels in self.tables:
-            raise ValueError(
-                f"{where}: {of_labels}.csv is where it tells of its pseudo-labels; choose "
-                f"another name for the table {of_labels!r}"
-            )
-        for kind in ("methods", "networks", "scribbles", "pseudo_labels", "seeds"):
-            if not getattr(table, kind):
-                raise ValueError(f"{where}.{kind}: the list is empty; name at least one")
-            _unique(getattr(table, kind), f"{where}.{kind}")
-        for kind in ("methods", "networks", "pseudo_labels"):
-            for item in getattr(table, kind):
-                _known(item, getattr(self, kind), f"{where}.{kind}")
-        for item in table.measured_labels:
-            _known(item, self.pseudo_labels, f"{where}.measured_labels")
-        for item in table.pixel_classifiers:
-            _known(item, self.pseudo_labels, f"{where}.pixel_classifiers")
-            if self.pseudo_labels[item].evidence != "pixels":
-                raise ValueError(
-                    f"{where}.pixel_classifiers: the evidence of {item!r} is "
-                    f"{self.pseudo_labels[item].evidence!r}; name a recipe with evidence: pixels"
-                )
-        _known(table.protocol, self.evaluation, f"{where}.protocol")
-        self._check_includes(name)
-        self._check_vary(name)
-        if table.reported is not None:
-            _known(table.reported, REPORTED_TABLES, f"{where}.reported")
-            if self.datasets[self.dataset]["source"] != "scribblesup":
-                raise ValueError(
-                    f"{where}.reported: the reported numbers are of ScribbleSup, the data set "
-                    f"is {self.dataset!r}; leave the key out"
-                )
-        if self.evaluation[table.protocol].truth == "held_out_strokes":
-            self._check_held_out(name)
-        for item in table.scribbles:
-            if Degradation.parse(item).name != item:
-                raise ValueError(
-                    f"{where}.scribbles: write {Degradation.parse(item).name!r}, not {item!r}"
-                )
+    def varied_sections(self, table: str) -> set[str]:
+        """Whose options a table may vary: the loss terms of its methods, and `SECTIONS`."""
+        rows = self.tables[table].methods
+        return SECTIONS.keys() | {term for row in rows for term in self.methods[row]}
 
-    def _check_held_out(self, name: str) -> None:
-        """Check that a table on held-out strokes has some for each of its runs."""
-        table, where = self.tables[name], f"tables.{name}"
-        if "full" in table.scribbles:
-            raise ValueError(
-                f"{where}.scribbles: nothing is held out of 'full', and the protocol "
-                f"{table.protocol!r} measures on held-out strokes; write hold_out-0.25"
-            )
-        for item in table.methods:
-            if not self.method(item).reads & {"scribble", "pseudo_label"}:
-                raise ValueError(
-                    f"{where}.methods: {item!r} is not trained on strokes, and the protocol "
-                    f"{table.protocol!r} measures on those that were held out; leave it out"
-                )
+    def varied(self, table: str, option: str) -> list[Any]:
+        """The values of an option that a table varies, each of the option's own type.
 
-    def _check_includes(self, name: str) -> None:
-        table, where = self.tables[name], f"tables.{name}.includes"
-        for item in table.includes:
-            _known(item, self.tables, where)
-            if self.tables[item].includes:
-                raise ValueError(f"{where}: {item} includes tables itself; name those here")
-            if self.tables[item].protocol != table.protocol:
-                raise ValueError(
-                    f"{where}: {item} has the protocol {self.tables[item].protocol!r}, {name} has "
-                    f"{table.protocol!r}; a table has one"
-                )
-
-    def _check_vary(self, table: str) -> None:
-        settings, where = self.tables[table], f"tables.{table}.vary"
-        sections = SECTIONS.keys() | {t for row in settings.methods for t in self.methods[row]}
-        for option in settings.vary:
-            section = option.partition(".")[0]
-            if section not in sections:
-                raise ValueError(
-                    f"{where}: {option!r}: no method of the table has the loss term {section!r}"
-                    f"{nearest(section, sections)}"
-                )
-            _unique(self._varied(table, option), f"{where}.{option}")
-        try:
-            self.own_runs(table)
-            for run in self.own_runs(table):
-                self.run_settings(run)
-        except ValueError as error:
-            raise ValueError(f"{where}: {error}") from error
-
-    def _varied(self, table: str, option: str) -> list[Any]:
-        """The values of an option that a table varies, each of the option's own type."""
+        Raises:
+            ValueError: no list of values, or a wrong one.
+        """
         values, where = self.tables[table].vary[option], f"tables.{table}.vary"
         section, _, key = option.partition(".")
         if not isinstance(values, list) or not values:
@@ -189,12 +112,12 @@ class Config:
         chain = [recipe]
         while (evidence := self.pseudo_labels[chain[-1]].network) is not None:
             where = f"pseudo_labels.{chain[-1]}.network"
-            _known(evidence.method, self.methods, f"{where}.method")
-            _known(evidence.protocol, self.evaluation, f"{where}.protocol")
-            _known(evidence.network, self.networks, f"{where}.network")
+            check_known(evidence.method, self.methods, f"{where}.method")
+            check_known(evidence.protocol, self.evaluation, f"{where}.protocol")
+            check_known(evidence.network, self.networks, f"{where}.network")
             if "pseudo_label" not in self.method(evidence.method).reads:
                 return
-            _known(evidence.pseudo_labels, self.pseudo_labels, f"{where}.pseudo_labels")
+            check_known(evidence.pseudo_labels, self.pseudo_labels, f"{where}.pseudo_labels")
             chain.append(evidence.pseudo_labels)
             if chain.count(chain[-1]) > 1:
                 raise ValueError(f"{where}: the recipes go in a circle: {' → '.join(chain)}")
@@ -263,7 +186,7 @@ class Config:
             terms = self.method(row).terms
             unchanged: dict[str, Any] = {**terms, "segmentation": self.segmentation}
             varied = [
-                [(option, value) for value in self._varied(table, option)]
+                [(option, value) for value in self.varied(table, option)]
                 for option in sorted(settings.vary)
                 if option.partition(".")[0] in {*terms, *SECTIONS}
             ]
@@ -339,18 +262,6 @@ def loses_classes(scribbles: str) -> bool:
 def _parse_source(value: Any, sources: dict[str, type], where: str) -> Any:
     if not isinstance(value, Mapping) or "source" not in value:
         raise ValueError(f"{where}: the key 'source' is missing ({' or '.join(sources)})")
-    _known(value["source"], sources, f"{where}.source")
+    check_known(value["source"], sources, f"{where}.source")
     settings = {key: item for key, item in value.items() if key != "source"}
     return parse_settings(sources[value["source"]], settings, where)
-
-
-def _known(name: str, known: Iterable[str], where: str) -> None:
-    if name not in known:
-        raise ValueError(f"{where}: unknown name {name!r}{nearest(name, known)}")
-
-
-def _unique(values: Iterable[Any], where: str) -> None:
-    values = list(values)
-    repeated = sorted({value for value in values if values.count(value) > 1})
-    if repeated:
-        raise ValueError(f"{where}: {repeated[0]!r} is named twice")

@@ -286,80 +286,9 @@ class Plan:
         own = itertools.starmap(self.paths.quality, labels)
         return list(dict.fromkeys(itertools.chain(own, included)))
 
-    def first_runs(self, table: str) -> list[Run]:
-        """The runs of a table's first network, scribbles and recipe: every method and seed."""
-        settings = self.config.tables[table]
-        return [
-            run
-            for run in self.config.runs(table)
-            if run.network == settings.networks[0]
-            and run.scribbles in (settings.scribbles[0], "none")
-            and run.pseudo_labels in (settings.pseudo_labels[0], "none")
-        ]
-
-    def first_metrics(self, table: str) -> list[str]:
-        """The scores of their last networks."""
-        protocol = self.config.tables[table].protocol
-        return [self.paths.metrics(run.folder, protocol) for run in self.first_runs(table)]
-
-    def panel_runs(self, table: str) -> list[Run]:
-        """Of the first runs, those of the first seed."""
-        seed = self.config.tables[table].seeds[0]
-        return [run for run in self.first_runs(table) if run.seed == seed]
-
-    def panel_weights(self, table: str) -> list[str]:
-        """Their networks."""
-        return [self.paths.run(run.folder) for run in self.panel_runs(table)]
-
-    def panel_stores(self, table: str) -> dict[str, str]:
-        """The stores that the panel's runs read: option → path."""
-        stores: dict[str, str] = {}
-        for run in self.panel_runs(table):
-            stores = self.run_stores(run) | stores
-        options = [str(entry.option) for entry in STORED.values()]
-        return {option: stores[option] for option in options if option in stores}
-
     def protocol(self, table: str) -> str:
         """The protocol of a table, as JSON."""
         return settings_json(self.config.evaluation[self.config.tables[table].protocol])
-
-    def distance_map_stores(self, table: str) -> dict[str, str]:
-        """The stores whose distance maps are drawn: those of the first scribbles and recipe."""
-        settings = self.config.tables[table]
-        scribbles, recipe = settings.scribbles[0], settings.pseudo_labels[0]
-        return {
-            "scribbles": self.paths.scribble_labels(scribbles),
-            "pseudo-labels": self.paths.pseudo_labels(scribbles, recipe),
-        }
-
-    def distance_map_exponents(self, table: str) -> list[tuple[str, str]]:
-        """Every λ of a table's methods: option of the command, value."""
-        exponents = {
-            (name, exponent)
-            for method in self.config.variants(table)
-            for name, exponent in self.config.method(method).exponents.items()
-        }
-        return [
-            (name.removesuffix("_distance").replace("_", "-") + "-exponent", value_text(exponent))
-            for name, exponent in sorted(exponents)
-        ]
-
-    def table_caption(self, table: str) -> str:
-        """What was run for a table, for the report."""
-        settings, training = self.config.tables[table], settings_dict(self.config.segmentation)
-        keys = ("epochs", "min_steps", "batch_size", "crop_size", "optimizer", "learning_rate")
-        parts = {
-            "data set": self.config.dataset,
-            "methods": ", ".join(settings.methods),
-            "varied": "; ".join(f"{option} {values}" for option, values in settings.vary.items()),
-            "networks": ", ".join(settings.networks),
-            "scribbles": ", ".join(settings.scribbles),
-            "pseudo-labels": ", ".join(settings.pseudo_labels),
-            "seeds": ", ".join(map(str, settings.seeds)),
-            "protocol": settings.protocol,
-            "training": ", ".join(f"{key} {training[key]}" for key in keys),
-        }
-        return "; ".join(f"{key}: {value}" for key, value in parts.items() if value)
 
 
 def method_json(method: Method) -> str:

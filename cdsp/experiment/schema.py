@@ -47,9 +47,10 @@ def describe_sections(prefix: str) -> str:
     Raises:
         ValueError: there is no such section.
     """
-    chosen = [name for name in (*SECTIONS, "methods") if name.startswith(prefix)]
+    known = (*SECTIONS, "methods")
+    chosen = [name for name in known if name.startswith(prefix)]
     if not chosen:
-        raise ValueError(f"unknown section {prefix!r}{nearest(prefix, SECTIONS)}")
+        raise ValueError(f"unknown section {prefix!r}{nearest(prefix, known)}")
     texts = [
         describe_methods() if name == "methods" else describe_settings(SECTIONS[name], "  ")
         for name in chosen

@@ -117,7 +117,7 @@ def pseudo_labels_pixels(
     output: OutputFile,
     settings: SettingsOption = "{}",
 ) -> None:
-    """Classify pixels by filter responses or a backbone's frozen features, as evidence for labels."""
+    """Classify pixels by filters or a backbone's frozen features, as evidence for labels."""
     from cdsp.dataset.voc_layout import read_dataset
     from cdsp.pseudo_labels.pixel_classifier import export_pixel_probabilities
     from cdsp.pseudo_labels.settings import PixelSettings

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_config import minimal
 
+from cdsp.experiment.figure_plan import FigurePlan
 from cdsp.experiment.paths import Paths
 from cdsp.experiment.plan import Plan
 from cdsp.experiment.read import parse_config
@@ -307,7 +308,7 @@ def test_a_table_has_the_best_network_beside_the_last_where_it_is_asked_for():
     (protocol,) = minimal()["evaluation"]
     last, both = (Plan(parse_config(minimal() | more)) for more in ({}, {"best_on_val": protocol}))
     assert both.table_metrics("main")[::2] == last.table_metrics("main")
-    assert both.first_metrics("main") == last.first_metrics("main")
+    assert FigurePlan(both).first_metrics("main") == FigurePlan(last).first_metrics("main")
     for run, path in zip(last.config.runs("main"), both.table_metrics("main")[1::2], strict=True):
         assert path == last.paths.best_metrics(run.folder, protocol)
         assert last.run_extras(run) == {}

@@ -10,6 +10,7 @@ import shlex
 import time
 from pathlib import Path
 
+from cdsp.experiment.figure_plan import FigurePlan
 from cdsp.experiment.plan import Plan, settings_json
 from cdsp.experiment.read import parse_config
 from cdsp.experiment.replaced_tables import replaced_tables
@@ -30,6 +31,7 @@ try:
         )  # refuses what Snakemake reads without a word: keys that stand twice
     CONFIG = parse_config(config)
     PLAN = Plan(CONFIG)
+    FIGURES = FigurePlan(PLAN)
     USER_FILES = UserFiles(PLAN)
 except ValueError as error:
     raise WorkflowError(str(error))
@@ -176,7 +178,7 @@ def table_metrics(wildcards):
 
 def panel_stores(wildcards):
     """The stores of the panel of training images; the validation images have none."""
-    return PLAN.panel_stores(wildcards.table) if wildcards.panel == "panel" else {}
+    return FIGURES.panel_stores(wildcards.table) if wildcards.panel == "panel" else {}
 
 
 TABLE_ENDINGS = (".csv", ".md", ".html", ".json", "_labels.csv")

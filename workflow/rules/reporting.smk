@@ -60,7 +60,7 @@ rule reporting_plot:
 rule reporting_runs:
     """A figure of what the runs logged or confused."""
     input:
-        lambda wildcards: PLAN.first_metrics(wildcards.table),
+        lambda wildcards: FIGURES.first_metrics(wildcards.table),
     output:
         png=PATHS.table("{table}", "_{plot}.png"),
         svg=PATHS.table("{table}", "_{plot}.svg"),
@@ -75,7 +75,7 @@ rule reporting_runs:
         runtime=grows(10),
     params:
         version=version("reporting"),
-        metrics=lambda wildcards: PLAN.first_metrics(wildcards.table),  # here for their order
+        metrics=lambda wildcards: FIGURES.first_metrics(wildcards.table),  # here for their order
     shell:
         "cdsp reporting runs {wildcards.plot} {params.metrics} --output {output.png} > {log} 2>&1"
 
@@ -84,7 +84,7 @@ rule reporting_panel:
     """Training images with all that was made of them, or validation images."""
     input:
         dataset=PATHS.dataset,
-        weights=lambda wildcards: PLAN.panel_weights(wildcards.table),
+        weights=lambda wildcards: FIGURES.panel_weights(wildcards.table),
         stores=lambda wildcards: list(panel_stores(wildcards).values()),
     output:
         PATHS.table("{table}", "_{panel}.png"),
@@ -101,7 +101,7 @@ rule reporting_panel:
         runtime=grows(15),
     params:
         version=version("reporting"),
-        weights=lambda wildcards: PLAN.panel_weights(wildcards.table),  # here for their order, which is that of the columns
+        weights=lambda wildcards: FIGURES.panel_weights(wildcards.table),  # here for their order, which is that of the columns
         stores=lambda wildcards: as_options(panel_stores(wildcards)),
         split=lambda wildcards: "train" if wildcards.panel == "panel" else "val",
         number=CONFIG.panel_images,
@@ -117,7 +117,7 @@ rule reporting_distance_maps:
     input:
         dataset=PATHS.dataset,
         stores=lambda wildcards: list(
-            PLAN.distance_map_stores(wildcards.table).values()
+            FIGURES.distance_map_stores(wildcards.table).values()
         ),
     output:
         png=PATHS.table("{table}", "_distance_maps.png"),
@@ -132,10 +132,12 @@ rule reporting_distance_maps:
         runtime=grows(15),
     params:
         version=version("reporting"),
-        stores=lambda wildcards: as_options(PLAN.distance_map_stores(wildcards.table)),
+        stores=lambda wildcards: as_options(
+            FIGURES.distance_map_stores(wildcards.table)
+        ),
         exponents=lambda wildcards: " ".join(
             f"--{option} {value}"
-            for option, value in PLAN.distance_map_exponents(wildcards.table)
+            for option, value in FIGURES.distance_map_exponents(wildcards.table)
         ),
         number=CONFIG.panel_images,
     shell:
@@ -165,6 +167,6 @@ for table, settings in CONFIG.tables.items():
         conda:
             "../../envs/cdsp.yaml"
         params:
-            caption=PLAN.table_caption(table),
+            caption=FIGURES.caption(table),
         shell:
             "cp {input} results > {log} 2>&1"
