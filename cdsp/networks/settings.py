@@ -11,7 +11,7 @@ import pkgutil
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from cdsp.settings import check_known, parse_settings, setting, settings_dict
+from cdsp.settings import nearest, parse_settings, setting, settings_dict
 
 if TYPE_CHECKING:
     from cdsp.networks.backbones import Backbone
@@ -105,7 +105,8 @@ def backbone_class(name: str) -> type[Backbone]:
     """
     if name.startswith(TIMM):
         return pkgutil.resolve_name("cdsp.networks.backbones.from_timm:TimmBackbone")
-    check_known(name, BACKBONES, "backbone")
+    if name not in BACKBONES:
+        raise ValueError(f"backbone: unknown name {name!r}{nearest(name, BACKBONES)}")
     return pkgutil.resolve_name(BACKBONES[name])
 
 
