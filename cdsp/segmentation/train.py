@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
+from cdsp.dataset.voc_layout import Dataset
 from cdsp.evaluation.settings import WHOLE_IMAGE, EvaluationSettings
 from cdsp.io.outputs import file_digest
 from cdsp.networks.backbones import weights_content
@@ -31,6 +34,16 @@ from cdsp.training.optimizer import Schedule, build_optimizer, cosine_after_warm
 from cdsp.training.record import BEST_ON_VAL
 from cdsp.training.runtime import precision_of
 from cdsp.versions import VERSIONS
+
+AUGMENTATION = (
+    "crop_size",
+    "scale",
+    "rotation",
+    "rotation_probability",
+    "blur_probability",
+    "flip_probability",
+)
+"""The settings that crops are cut by."""
 
 logger = logging.getLogger(__name__)
 
@@ -112,11 +125,7 @@ def build_trainer(
     num_images = len(dataset.splits["train"])
     check_batch_norm(network_settings, settings, num_images)
     torch.manual_seed(seed)
-    network = build_network(network_settings, len(dataset.classes), dataset.pixels)
-    if start_from is None:
-        network.backbone.load_weights(network_settings.backbone_weights)
-    else:
-        load_earlier(network, start_from, network_settings, dataset.classes)
+    network = _starting_network(dataset, network_settings, start_from)
     if hint := network.backbone.side_hint(settings.crop_size):
         logger.warning("crop_size: %s", hint)
     precision = precision_of(settings.precision, device)
@@ -142,17 +151,6 @@ def build_trainer(
         momentum=settings.momentum,
         weight_decay=settings.weight_decay,
     )
-    augmentation = {
-        key: getattr(settings, key)
-        for key in (
-            "crop_size",
-            "scale",
-            "rotation",
-            "rotation_probability",
-            "blur_probability",
-            "flip_probability",
-        )
-    }
     identity = {
         "version": VERSIONS["segmentation"],
         "name": name,
@@ -163,11 +161,20 @@ def build_trainer(
         "dataset": dataset.digest,
         "stores": {key: store.digest for key, store in data.stores.items()},
         **weights_content(network_settings.backbone_weights),
+        **({} if start_from is None else {"start_from": file_digest(start_from)}),
+        **({} if best_on_val is None else {"best_on_val": settings_dict(best_on_val)}),
     }
-    if start_from is not None:
-        identity["start_from"] = file_digest(start_from)
-    if best_on_val is not None:
-        identity["best_on_val"] = settings_dict(best_on_val)
+    checkpoint = NetworkCheckpoint(
+        kind="segmentation",
+        arguments=segmentation_arguments(network_settings, len(dataset.classes), dataset.pixels),
+        classes=dataset.classes,
+        colours=dataset.colours,
+        name=name,
+        settings=identity,
+        network=network,
+        working_size=dataset.usual_size,
+        protocol=protocol,
+    )
     epochs = settings.passes(num_images)
 
     def learning_rate(step: int, steps_per_epoch: int) -> float:
@@ -175,31 +182,9 @@ def build_trainer(
         num_steps = epochs * steps_per_epoch
         return settings.learning_rate * cosine_after_warmup(step, warmup_steps, num_steps)
 
-    def write_one(network: nn.Module, path: Path, **told: Any) -> None:
-        checkpoint = NetworkCheckpoint(
-            kind="segmentation",
-            arguments=segmentation_arguments(
-                network_settings, len(dataset.classes), dataset.pixels
-            ),
-            classes=dataset.classes,
-            colours=dataset.colours,
-            name=name | told,
-            settings=identity,
-            network=network,
-            working_size=dataset.usual_size,
-            protocol=protocol,
-        )
-        write_network(path, checkpoint)
-
-    def write(deployed: nn.Module, path: Path) -> None:
-        if best := objective.best:
-            told = {"checkpoint": "best_on_val", "epoch": int(best.epoch)}
-            write_one(best.network, path.with_name(BEST_ON_VAL), **told)
-        write_one(deployed, path)
-
     return Trainer(
         objective,
-        TrainingCrops(data, seed, augmentation),
+        TrainingCrops(data, seed, {key: getattr(settings, key) for key in AUGMENTATION}),
         num_images,
         optimizer,
         Schedule(
@@ -213,10 +198,32 @@ def build_trainer(
         ),
         identity=identity,
         kind="segmentation",
-        write=write,
+        write=partial(_write, objective, checkpoint),
         device=device,
         num_workers=num_workers,
     )
+
+
+def _starting_network(
+    dataset: Dataset, settings: NetworkSettings, start_from: Path | None
+) -> SegmentationNetwork:
+    network = build_network(settings, len(dataset.classes), dataset.pixels)
+    if start_from is None:
+        network.backbone.load_weights(settings.backbone_weights)
+    else:
+        load_earlier(network, start_from, settings, dataset.classes)
+    return network
+
+
+def _write(
+    objective: SegmentationObjective, checkpoint: NetworkCheckpoint, trained: nn.Module, path: Path
+) -> None:
+    """Write a trained network and, beside it, the best one on the validation images, if any."""
+    if best := objective.best:
+        told = {"checkpoint": "best_on_val", "epoch": int(best.epoch)}
+        kept = replace(checkpoint, name=checkpoint.name | told, network=best.network)
+        write_network(path.with_name(BEST_ON_VAL), kept)
+    write_network(path, replace(checkpoint, network=trained))
 
 
 def load_earlier(

@@ -19,12 +19,11 @@ from cdsp.networks.checkpoint import read_network
 from cdsp.networks.classifier import Classifier
 from cdsp.pseudo_labels.cams import export_cams
 from cdsp.pseudo_labels.classifier import (
-    ClassifierCrops,
     ClassifierObjective,
     average_precision,
-    balance_weights,
     train_classifier,
 )
+from cdsp.pseudo_labels.classifier_data import ClassifierCrops, balance_weights
 from cdsp.pseudo_labels.from_evidence import make_pseudo_labels
 from cdsp.pseudo_labels.settings import CamSettings, ClassifierSettings, LabelSettings
 from cdsp.scribbles.image_classes import read_image_classes
