@@ -96,6 +96,8 @@ def annotation_files(path: Path) -> list[Path]:
         known = "; ".join(f"{', '.join(known.suffixes)}: {known.name}" for known in FORMATS)
         packed = [file for file in _inside(path) if _is_packed(file)]
         unpack = f": {packed[0].name} is an archive, unpack it there" if packed else ""
+        if any(inside.is_dir() for inside in _inside(path)):
+            unpack += " (folders in it are not looked into)"
         raise ValueError(f"{path}: no file of annotations there{unpack}; read are {known}")
     return files
 

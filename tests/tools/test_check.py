@@ -110,6 +110,14 @@ def test_where_there_are_tags_alone_nobody_misses_the_background(run, own):
     assert "nothing names" not in run()[1]
 
 
+def test_what_lies_beside_boxes_is_background(run, own, write_labelme):
+    shutil.rmtree(own / "Scribbles")
+    box = ("tree", "rectangle", [[3, 3], [20, 20]])
+    write_labelme(own / "Scribbles/d.json", "d.png", SIZE, [box])
+    printed = run()[1]
+    assert "nothing names road:" in printed
+
+
 def test_masks_are_counted(run, own):
     mask = np.full(SIZE, 255, np.uint8)
     mask[:10] = 2

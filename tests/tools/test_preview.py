@@ -136,6 +136,7 @@ def test_files_of_others_are_not_replaced(own, tmp_path):
     ("name", "text", "message"),
     [
         ("tags.csv", "alpha,beetle\n", "no stroke and no box says where a class is"),
+        ("empty.csv", "\n", "no class but 'background' is named"),
         ("alpha.png", "", "all strokes are of 'beetle', so that all labels would be"),
     ],
 )
@@ -148,6 +149,7 @@ def test_strokes_from_which_nothing_can_be_learnt_are_told(own, tmp_path, name, 
         stroke = np.full((2 * SIZE, 2 * SIZE), 255, np.uint8)
         stroke[20:30] = stroke[60:70] = CLASS_NAMES.index("beetle")
         write_label(annotations / name, stroke)
+    classes = () if name == "empty.csv" else CLASS_NAMES
     with pytest.raises(ValueError, match=message):
-        preview_folder(own, CLASS_NAMES, annotations, tmp_path / "out", hold_out=0.5, **OPTIONS)
+        preview_folder(own, classes, annotations, tmp_path / "out", hold_out=0.5, **OPTIONS)
     assert not (tmp_path / "out").exists()

@@ -253,11 +253,11 @@ def _hint(
             f"{counted(len(summary.empty), 'image')} with an annotation with nothing in it: "
             f"{first_few(summary.empty)}"
         )
-    places = any(counts.strokes or counts.boxes for counts in summary.classes.values())
+    placed = summary.placed
     unseen = [  # nobody tags the background
         name
         for i, name in enumerate(dataset.classes)
-        if not summary.classes[i].images and (i or places)
+        if not summary.classes[i].images and i not in placed and (i or placed)
     ]
     if unseen:
         findings.hints.append(

@@ -83,6 +83,10 @@ def preview_folder(
     annotations = annotations or root / "Scribbles"
     content = inspect_folder(root, classes, void_regions=True)
     classes = tuple(classes) or find_classes(root, content, annotations, settings)
+    if len(classes) == 1:
+        raise ValueError(
+            f"{annotations}: no class but {classes[0]!r} is named; draw others as well"
+        )
     largest = max((max(size) for _, *size in content.images.values()), default=0)
     with TemporaryDirectory() as temporary:
         work = Path(temporary)
