@@ -166,6 +166,10 @@ def test_a_picture_of_somebody_is_told_before_anything_is_read(run, tmp_path, ca
     (tmp_path / "check.png").write_bytes(b"mine")
     with pytest.raises(ValueError, match=r"check\.png: is there already"):
         run()
+    with pytest.raises(ValueError, match=r"check\.jpg: the picture is a PNG"):
+        check_folder(
+            tmp_path, (), None, settings=AnnotationSettings(), picture=tmp_path / "check.jpg"
+        )
     assert capsys.readouterr().out == ""
 
 

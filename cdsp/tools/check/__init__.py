@@ -48,8 +48,11 @@ def check_folder(
         The problems, in words.
 
     Raises:
-        ValueError: see `examine_folder`; or a file of somebody's in the place of the picture.
+        ValueError: see `examine_folder`; or a picture that is no PNG, or stands in the place of
+            somebody's file.
     """
+    if picture.suffix.lower() != ".png":
+        raise ValueError(f"{picture}: the picture is a PNG; give a name that ends in .png")
     check_outputs([picture])
     report = examine_folder(
         root, classes, annotations, settings=settings, void_regions=void_regions
