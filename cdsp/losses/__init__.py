@@ -19,6 +19,7 @@ Terms know nothing of files, configuration or logging. A term that has nothing t
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import pkgutil
 from collections.abc import Callable
@@ -30,7 +31,7 @@ from torch import Tensor, nn
 
 from cdsp.maps import MAPS
 from cdsp.networks.heads import SegmentationNetwork
-from cdsp.settings import setting
+from cdsp.settings import check_known, setting
 from cdsp.training.contract import Step, Sum, View, at_least_float32
 
 __all__ = [
@@ -98,16 +99,44 @@ LOSS_TERMS: dict[str, type[LossTerm]] = {}
 
 
 def loss_term(name: str, reads: tuple[str, ...]) -> Callable[[Term], Term]:
-    """Register a term under its name in the configuration, with the maps it reads."""
+    """Register a term under its name in the configuration, with the maps it reads.
+
+    Raises:
+        ValueError: a name that another term has, a map that there is not, or options that are not
+            declared as those of every term.
+    """
 
     def register(term: Term) -> Term:
-        assert name not in LOSS_TERMS, f"two loss terms are named {name}"
-        assert set(reads) <= MAPS.keys(), f"{name} reads {reads}, expected some of {list(MAPS)}"
+        where = f"loss term {name!r} ({term.__module__}.{term.__qualname__})"
+        if name in LOSS_TERMS:
+            raise ValueError(f"{where}: {LOSS_TERMS[name].__module__} has a term of this name")
+        if isinstance(reads, str):
+            raise ValueError(f'{where}: reads={reads!r} is no tuple; write reads=("{reads}",)')
+        for item in reads:
+            check_known(item, MAPS, f"{where}: reads")
+        _check_options(term.Options, where)
+        if any(MAPS[item].has_exponent for item in reads) and not hasattr(term.Options, "exponent"):
+            raise ValueError(f"{where}: reads {reads}, whose λ is its option 'exponent': add it")
         term.reads = reads
         LOSS_TERMS[name] = term
         return term
 
     return register
+
+
+def _check_options(options: type, where: str) -> None:
+    """Check that a term's options are a dataclass of settings, beside the weight."""
+    if not issubclass(options, TermOptions) or "__dataclass_fields__" not in vars(options):
+        raise ValueError(
+            f"{where}: its Options are not declared as '@dataclass(frozen=True) class "
+            "Options(TermOptions)'"
+        )
+    for option in dataclasses.fields(options):
+        if "help" not in option.metadata:
+            raise ValueError(
+                f"{where}: its option {option.name!r} does not say what it is; declare it as "
+                f'{option.name}: {option.type} = setting({option.default}, "meaning")'
+            )
 
 
 for _module in pkgutil.iter_modules(__path__):

@@ -8,12 +8,13 @@ import torch
 from torch import Tensor, nn
 
 from cdsp.losses import LOSS_TERMS, LossTerm
+from cdsp.maps import MAPS
 from cdsp.networks.heads import SegmentationNetwork
 from cdsp.networks.interface import NetworkOutput
 from cdsp.networks.layers import freeze_batch_norm
 from cdsp.segmentation.best_on_val import BestOnVal
 from cdsp.segmentation.method import Method
-from cdsp.training.contract import Losses, Objective, Step, View
+from cdsp.training.contract import Losses, Objective, Step, Sum, View
 
 
 class SegmentationObjective(Objective):
@@ -71,7 +72,7 @@ class SegmentationObjective(Objective):
         # On a processor an equal seed gives the bytes that it has always given.
         shares = batch["image"].device.type != "cpu"
         step = Step(views, outputs, self.predict, progress, shares=shares)
-        terms = {name: term(step) for name, term in self.terms.items()}
+        terms = {name: _of_term(name, term, step) for name, term in self.terms.items()}
         return Losses(terms, step.logged)
 
     def predict(self, images: Tensor, network: SegmentationNetwork | None = None) -> NetworkOutput:
@@ -103,3 +104,44 @@ class SegmentationObjective(Objective):
         for term in self.terms.values():
             network = term.deployed(network)
         return network
+
+
+def _of_term(name: str, term: LossTerm, step: Step) -> Sum:
+    """What a term says of a part of a batch.
+
+    Raises:
+        ValueError: it reads a map that it has not named, or does not return what it should: a
+            training would fail far from the term, or be wrong without a word.
+    """
+    where = f"loss term {name!r} ({type(term).__module__}.{type(term).__qualname__})"
+    try:
+        found = term(step)
+    except KeyError as error:
+        missing = error.args[0] if error.args else None
+        if missing not in MAPS:
+            raise
+        raise ValueError(
+            f"{where}: it reads the map {missing!r}, and has named {term.reads}; name it in "
+            "@loss_term(…, reads=…)"
+        ) from error
+    if not isinstance(found, Sum) or not all(isinstance(x, Tensor) and not x.ndim for x in found):
+        raise ValueError(
+            f"{where}: forward returned {_described(found)}; expected Sum(total, count) of two "
+            "tensors without dimensions"
+        )
+    if found.count.requires_grad:
+        raise ValueError(f"{where}: the count has a gradient; count without it, or .detach() it")
+    if torch.is_grad_enabled() and not found.total.requires_grad and found.count != 0:
+        raise ValueError(
+            f"{where}: the total has no gradient, so that nothing would be learnt from it; compute "
+            "it of the logits or features, without detach, argmax and numbers"
+        )
+    return found
+
+
+def _described(value: object) -> str:
+    if isinstance(value, Tensor):
+        return f"a tensor of shape {tuple(value.shape)}"
+    if isinstance(value, tuple):
+        return f"{type(value).__name__}({', '.join(map(_described, value))})"
+    return type(value).__name__

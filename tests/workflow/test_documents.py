@@ -2,11 +2,13 @@
 
 import re
 import shutil
+import subprocess
+import sys
 
 import pandas as pd
 import pytest
 import yaml
-from workflow_runner import NETWORK, ROOT, copy_workflow, snakemake
+from workflow_runner import NETWORK, ROOT, copy_workflow, environment, snakemake
 
 from cdsp.io.json_files import read_json_lines
 
@@ -23,13 +25,23 @@ def blocks(document, language):
 
 def test_a_method_is_added_as_the_document_says(tmp_path):
     document = (ROOT / "docs/add_a_method.md").read_text()
-    (term,) = blocks(document, "python")
+    term, test = blocks(document, "python")
     (rows,) = map(yaml.safe_load, blocks(document, "yaml"))
     (path,) = re.findall(r"^## .*`(cdsp/losses/\w+\.py)`$", document, flags=re.MULTILINE)
 
     copy_workflow(tmp_path)
     shutil.copytree(ROOT / "cdsp", tmp_path / "cdsp")
     (tmp_path / path).write_text(term)
+    (place,) = re.findall(r"`(tests/losses/test_\w+\.py)`, against loops", document)
+    shutil.copytree(ROOT / "tests/losses", tmp_path / "tests/losses")
+    (tmp_path / place).write_text(test)
+    (bad_input,) = re.findall(r"^    pytest (.*)$", document, flags=re.MULTILINE)
+    for arguments in (place, bad_input):
+        command = [sys.executable, "-m", "pytest", "-q", *arguments.split()]
+        tried = subprocess.run(
+            command, cwd=tmp_path, env=environment(tmp_path), capture_output=True, text=True
+        )
+        assert tried.returncode == 0, tried.stdout
     configuration = yaml.safe_load(TINY.read_text())
     configuration["methods"] = rows["methods"]
     (table,) = rows["tables"].values()
