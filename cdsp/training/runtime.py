@@ -172,13 +172,20 @@ def cpu_model(description: Path = Path("/proc/cpuinfo")) -> str:
 
 
 def describe_command() -> dict[str, str | None]:
-    """The command line of this process, and the commit of the code where it is a git checkout."""
+    """The command line of this process, and the commit of the code where it is a git checkout.
+
+    The commit ends in "-dirty" where the code is not what was committed: a changed file, or a new
+    one in the package, such as a loss term of one's own.
+    """
     command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
     here = Path(__file__)
     try:
         # Tracked: not a copy that is installed inside of somebody's own checkout.
         _git("ls-files", "--error-unmatch", here.name, folder=here.parent)
         commit = _git("describe", "--always", "--dirty", "--abbrev=40", folder=here.parent)
+        untracked = ("ls-files", "--others", "--exclude-standard", "--", "*.py")
+        if not commit.endswith("-dirty") and _git(*untracked, folder=here.parents[1]):
+            commit += "-dirty"  # new files are no change to `describe`
     except (OSError, subprocess.CalledProcessError):
         commit = None
     return {"command": command, "commit": commit}

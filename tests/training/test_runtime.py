@@ -1,4 +1,5 @@
 import platform
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -69,3 +70,27 @@ def test_a_gpu_is_fed_by_at_most_eight_of_the_processors_that_the_job_may_use(mo
         )
         assert runtime.workers_of(None, gpu) == expected
     assert runtime.workers_of(0, gpu) == 0
+
+
+def test_a_new_file_of_the_package_makes_the_commit_dirty(tmp_path, monkeypatch):
+    def git(*arguments):
+        names = ("-c", "user.name=a", "-c", "user.email=a@b")
+        subprocess.run(["git", *names, *arguments], cwd=tmp_path, check=True, capture_output=True)
+
+    here = tmp_path / "cdsp/training/runtime.py"
+    here.parent.mkdir(parents=True)
+    here.write_text("")
+    git("init")
+    git("add", ".")
+    git("commit", "-m", "first")
+    monkeypatch.setattr(runtime, "__file__", str(here))
+    clean = runtime.describe_command()["commit"]
+    assert clean is not None
+    assert len(clean) == 40
+    (tmp_path / "notes.txt").write_text("beside the package")
+    assert runtime.describe_command()["commit"] == clean
+    (tmp_path / "cdsp/losses").mkdir()
+    (tmp_path / "cdsp/losses/own.py").write_text("")
+    assert runtime.describe_command()["commit"] == f"{clean}-dirty"
+    here.write_text("changed")
+    assert runtime.describe_command()["commit"] == f"{clean}-dirty"
