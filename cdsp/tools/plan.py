@@ -172,6 +172,11 @@ def hours_at_a_time(seconds: Iterable[float], jobs: int) -> float:
 
 
 def _table_names(tables: Sequence[str], config: Config) -> list[str]:
+    if files := [table for table in tables if table.endswith((".yaml", ".yml"))]:
+        raise ValueError(
+            f"{', '.join(files)}: expected names of tables; each configuration has a --configfile "
+            f"of its own here: {' '.join(f'--configfile {file}' for file in files)}"
+        )
     if not tables or (list(tables) == ["all"] and "all" not in config.tables):
         return list(config.tables)
     return [_table_name(table, config) for table in tables]
@@ -202,13 +207,15 @@ def _plan(
         return bool(record.settings and record.differences(wanted))
 
     place = folder / "segmentation" / run.folder
-    records = [read_training(place), *read_unfinished(place)]
+    kept, begun = read_training(place), read_unfinished(place)
+    records = [kept, *begun] if kept.finished else [*begun, kept]
     current = (r for r in records if r.settings is not None and not is_outdated(r))
-    record = next(current, records[-1])
+    record = next(current, records[0])
     outdated = is_outdated(record)
     training = trained.segmentation
     epochs = training.epochs if num_images is None else training.passes(num_images)
-    done = epochs if record.finished else len(record.seconds or ())
+    # What a finished training left is nothing to go on from, where its weights were deleted.
+    done = epochs if record.finished else 0 if record is kept else len(record.seconds or ())
     return PlannedRun(
         run=run,
         finished=record.finished and not outdated,

@@ -74,6 +74,7 @@ def write_run(
         method, ("full", "none")
     )
     folder = Path(f"results/drawn/segmentation/{method}/{network}/{scribbles}/{labels}/seed-{seed}")
+    folder = folder if finished else folder / "unfinished-1"
     folder.mkdir(parents=True)
     training = {
         "name": {"method": method},
@@ -209,8 +210,13 @@ def test_networks_that_nobody_ran_leave_the_hours_open():
 
 def test_a_trained_run_without_its_network_is_not_finished():
     write_config(main={})
-    write_run("truth", seconds=[36] * 10)
-    assert table(describe())["main"] == ["4", "0", "1", "3", "0.30"]
+    folder = write_run("truth", seconds=[36] * 10, finished=True)
+    assert table(describe())["main"] == ["4", "1", "0", "3", "0.30"]
+    (folder / "weights.pt").unlink()  # damaged, say; there is no state to go on from
+    assert table(describe())["main"] == ["4", "0", "0", "4", "0.40"]
+    again = write_run("truth", 1, seconds=[36] * 4)
+    again.rename(folder / "unfinished-1")
+    assert table(describe())["main"] == ["4", "0", "1", "3", "0.36"]
 
 
 def test_runs_that_tables_share_count_once_in_all():
@@ -250,6 +256,12 @@ def test_an_unknown_table_is_named_with_the_nearest():
     for name in ("tabel1", "results/tabel1.csv"):
         with pytest.raises(ValueError, match=r"unknown table .*did you mean 'table1'"):
             describe(name)
+
+
+def test_a_configuration_among_the_tables_is_told_where_it_belongs():
+    write_config(main={})
+    with pytest.raises(ValueError, match=r"^quick\.yaml: .*: --configfile quick\.yaml$"):
+        describe("elsewhere", "quick.yaml")
 
 
 def test_a_table_may_be_named_all():
@@ -327,7 +339,7 @@ def test_a_damaged_run_is_named():
     write_config(main={})
     folder = write_run("truth", seconds=[36])
     (folder / "log.jsonl").write_text("{")
-    with pytest.raises(ValueError, match=r"seed-0/log\.jsonl: damaged"):
+    with pytest.raises(ValueError, match=r"log\.jsonl: damaged"):
         describe()
 
 
