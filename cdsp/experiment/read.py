@@ -36,7 +36,11 @@ def read_config(*paths: Path) -> Config:
         if not isinstance(value, Mapping | None):
             raise ValueError(f"{path}: expected settings (key: value), found {value!r}")
         merged = merge_settings(merged, value or {})
-    return parse_config(merged, " + ".join(map(str, paths)))
+    try:
+        return parse_config(merged, "config")
+    except ValueError as error:
+        files, said = " + ".join(map(str, paths)), str(error)
+        raise ValueError(f"{files}: {said.removeprefix('config').lstrip('.: ')}") from error
 
 
 def merge_settings(base: Any, changes: Mapping[str, Any]) -> Any:

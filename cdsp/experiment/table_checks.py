@@ -45,6 +45,7 @@ def check_table(config: Config, name: str) -> None:
     check_known(table.protocol, config.evaluation, f"{where}.protocol")
     _check_includes(config, name)
     _check_vary(config, name)
+    _check_figures(config, name)
     if table.reported is not None:
         check_known(table.reported, REPORTED_TABLES, f"{where}.reported")
         if config.datasets[config.dataset]["source"] != "scribblesup":
@@ -88,6 +89,26 @@ def _check_includes(config: Config, name: str) -> None:
                 f"{where}: {item} has the protocol {config.tables[item].protocol!r}, {name} has "
                 f"{table.protocol!r}; a table has one"
             )
+
+
+def _check_figures(config: Config, name: str) -> None:
+    """Check that a table has what its figures draw, before its networks are trained."""
+    table, where = config.tables[name], f"tables.{name}.figures"
+    parts = [table, *(config.tables[item] for item in table.includes)]
+    kinds = {Degradation.parse(item).kind for part in parts for item in part.scribbles}
+    if "curves" in table.figures and not kinds & {"shrink", "drop"}:
+        raise ValueError(
+            f"{where}: curves are drawn over strokes that were shrunk or dropped, and the table "
+            f"has the scribbles {', '.join(table.scribbles)}; list shrink-0.5, say, under "
+            "its 'scribbles', or leave the figure out"
+        )
+    several = [option for option, values in table.vary.items() if len(values) > 1]
+    if "heat_map" in table.figures and len(several) < 2 and not table.includes:
+        raise ValueError(
+            f"{where}: a heat_map is drawn over two options, and the table varies "
+            f"{', '.join(several) or 'none'}; list two with several values under its 'vary', or "
+            "leave the figure out"
+        )
 
 
 def _check_vary(config: Config, table: str) -> None:

@@ -299,10 +299,10 @@ WRONG = [
     ("tables/main/scribbles", ["drop-0.50"], "write 'drop-0.5', not 'drop-0.50'"),
     ("methods/strokes", {}, "methods.strokes: expected at least one loss term"),
     ("methods/strokes", "scribble", "methods.strokes: expected at least one loss term"),
-    ("methods/strokes/scribble", True, "methods.strokes.scribble: expected settings"),
+    ("methods/strokes/scribble", True, "methods.strokes.scribble: expected a weight"),
     ("methods/strokes/scribble", -1, "methods.strokes.scribble.weight: -1 is out of range"),
     ("methods/strokes/scribble", math.inf, "strokes.scribble.weight: expected a finite number"),
-    ("methods/strokes/scribble", "1e-1", "methods.strokes.scribble: expected settings"),
+    ("methods/strokes/scribble", "1e-1", "methods.strokes.scribble: expected a weight"),
     ("methods/both/pseudo_label_distance/exponent", 21, "exponent: 21 is out of range"),
     ("segmentation/epochs", 2.5, "segmentation.epochs: expected a whole number, found 2.5"),
     ("segmentation/epochs", True, "segmentation.epochs: expected a whole number, found True"),
@@ -580,7 +580,8 @@ def test_later_files_change_earlier_ones(tmp_path):
     with pytest.raises(ValueError, match=r"1\.yaml: expected settings \(key: value\)"):
         read_config(*paths)
     paths[1].write_text("segmentation: {batch_sise: 3}")
-    with pytest.raises(ValueError, match=r"0\.yaml \+ .*1\.yaml.*'batch_sise'; did you mean"):
+    where = r"0\.yaml \+ .*\d\.yaml: segmentation: unknown key 'batch_sise'; did you mean"
+    with pytest.raises(ValueError, match=where):
         read_config(*paths)
 
 
@@ -593,6 +594,27 @@ def test_broken_or_missing_files_are_named(tmp_path):
     (tmp_path / "empty.yaml").write_text("")
     with pytest.raises(ValueError, match=r"empty\.yaml: the key 'dataset' is missing"):
         read_config(tmp_path / "empty.yaml")
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        ({"figures": ["curves"]}, r"figures: curves are drawn .*the scribbles full; list shrink-0"),
+        ({"figures": ["heat_map"]}, r"figures: a heat_map .*the table varies none; list two"),
+        (
+            {"figures": ["heat_map"], "vary": {"scribble.weight": [1, 2]}},
+            r"the table varies scribble\.weight; list two",
+        ),
+    ],
+)
+def test_figures_without_what_they_draw_are_refused_before_the_work(table, message):
+    value = minimal()
+    value["tables"]["main"] |= {"scribbles": ["full"], **table}
+    with pytest.raises(ValueError, match=message):
+        parse_config(value)
+    value["tables"]["main"]["scribbles"] = ["full", "drop-0.5"]
+    value["tables"]["main"]["vary"] = {"scribble.weight": [1, 2], "segmentation.epochs": [30, 40]}
+    assert parse_config(value)
 
 
 def with_options(vary, **table):
