@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from cdsp.dataset.voc_layout import Dataset
-from cdsp.io.files import check_label, problem_list, read_label
+from cdsp.io.files import IGNORE, check_label, problem_list, read_label
 from cdsp.io.store import write_store
 from cdsp.progress import progress
 from cdsp.versions import VERSIONS
@@ -28,7 +28,7 @@ def import_pseudo_labels(
 
     Raises:
         ValueError: listing every file that is missing, broken, of another size or with values that
-            are no class.
+            are no class; or labels of less than two classes, from which nothing can be learnt.
     """
     if not folder.is_dir():
         raise ValueError(f"{folder}: no such folder of pseudo-labels")
@@ -45,14 +45,21 @@ def import_pseudo_labels(
         check_label(label, len(dataset.classes), str(path))
         return label
 
-    problems = []
+    problems: list[str] = []
+    found: set[int] = set()
     for image_id in progress(ids, "checking pseudo-labels"):
         try:
-            read(image_id)
+            found.update(np.unique(read(image_id)).tolist())
         except ValueError as error:
             problems.append(str(error))
     if problems:
         raise ValueError(problem_list(str(folder), problems))
+    if len(found - {IGNORE}) < 2:
+        raise ValueError(
+            f"{folder}: the labels of all {len(ids)} images hold the values {sorted(found)} alone; "
+            f"expected class indices from 0 (background) to {len(dataset.classes) - 1}, two of "
+            f"them at least, where {IGNORE} is no object but an unlabelled pixel"
+        )
     write_store(
         output,
         ((image_id, read(image_id), {}) for image_id in ids),

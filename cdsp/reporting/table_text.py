@@ -10,6 +10,11 @@ import pandas as pd
 
 from cdsp.reporting.runs import table_score
 
+OWN_LABELS = (
+    "Agrees with its own labels: predictions of a few training images beside the labels that the "
+    "network learnt there; no score, but low where it has not learnt them."
+)
+
 
 def as_text(table: pd.DataFrame) -> pd.DataFrame:
     """Percentages with two digits, other numbers with four significant ones; unknown: empty."""
@@ -50,6 +55,7 @@ def explained(
         f"{score.caption}: mean ± standard deviation over the seeds. Linear probe: the locations "
         "that a linear classifier of the backbone's frozen feature gets right, mean over the "
         "classes.",
+        *([OWN_LABELS] if any(table["own_labels_miou"]) else []),
     ]
     if "checkpoint" in table:
         contents.append(

@@ -81,6 +81,11 @@ def parse_method(value: Any, where: str) -> Method:
             raise ValueError(f"{where}: unknown loss term {name!r}{nearest(str(name), LOSS_TERMS)}")
         if isinstance(options, int | float) and not isinstance(options, bool):
             options = {"weight": options}
+        if not isinstance(options, Mapping | None):
+            raise ValueError(
+                f"{where}.{name}: expected a weight, a number, or options such as "
+                f"{{weight: 1}}, found {options!r}"
+            )
         terms[name] = parse_settings(LOSS_TERMS[name].Options, options, f"{where}.{name}")
     method = Method(terms)
     try:

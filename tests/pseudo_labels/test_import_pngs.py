@@ -27,6 +27,24 @@ def test_imported_labels_are_the_files(tiny_data, elsewhere, tmp_path):
     assert (store.parameters["recipe"], store.parameters["scribbles"]) == ("seam", "full")
 
 
+@pytest.mark.parametrize(
+    ("convert", "values"),
+    [
+        (lambda mask: np.where(mask == 0, 0, 255), r"\[0, 255\]"),  # masks as pictures show them
+        (lambda mask: np.full_like(mask, 255), r"\[255\]"),
+        (np.zeros_like, r"\[0\]"),
+    ],
+)
+def test_labels_without_two_classes_are_refused(tiny_data, tmp_path, convert, values):
+    for image_id in tiny_data.dataset.splits["train"]:
+        label = convert(tiny_data.dataset.mask(image_id)).astype(np.uint8)
+        write_label(tmp_path / f"own/{image_id}.png", label)
+    output = tmp_path / "labels.h5"
+    with pytest.raises(ValueError, match=rf"own: the labels of all 8 images hold .*{values} alone"):
+        import_pseudo_labels(tmp_path / "own", tiny_data.dataset, "full", output, recipe="own")
+    assert not output.exists()
+
+
 def test_an_import_lists_every_problem_and_writes_nothing(tiny_data, elsewhere, tmp_path):
     files = [elsewhere / f"{image_id}.png" for image_id in tiny_data.dataset.splits["train"]]
     size = tiny_data.dataset.size(files[0].stem)

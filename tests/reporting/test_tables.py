@@ -5,10 +5,12 @@ import re
 import statistics
 
 import numpy as np
+import pandas as pd
 import pytest
 from run_files import NAME, metrics_content
 
 from cdsp.io.json_files import accept_changes, write_json, write_json_lines
+from cdsp.reporting.table_text import as_markdown, explained
 from cdsp.reporting.tables import COLUMNS, LABEL_COLUMNS, make_table, read_table, write_table
 
 
@@ -401,3 +403,12 @@ def test_the_best_networks_are_rows_of_their_own_named_as_such(metrics, tmp_path
     write_table(paths[::2], tmp_path / "last.csv")
     assert "checkpoint" not in (tmp_path / "last.csv").read_text()
     assert "heckpoint" not in (tmp_path / "last.md").read_text()
+
+
+def test_the_agreement_with_its_own_labels_is_explained_where_it_is_told(metrics, tmp_path):
+    write_table([metrics(0.5, 0)], tmp_path / "table.csv")
+    table = pd.read_csv(tmp_path / "table.csv", dtype=str, keep_default_na=False)
+    for value, told in (("", False), ("12.00", True)):
+        of_value = table.assign(own_labels_miou=value)
+        text = as_markdown(explained(of_value, pd.DataFrame(), {}, ""))
+        assert ("predictions of a few training images" in text) is told

@@ -39,6 +39,21 @@ def test_the_worst_come_first(tiny_data, tmp_path):
         )
 
 
+def test_labels_that_say_nothing_are_named(tiny_data, tmp_path):
+    dataset = tiny_data.dataset
+    nothing = [
+        (image_id, np.full(dataset.size(image_id), 255, np.uint8), {})
+        for image_id in dataset.splits["train"]
+    ]
+    path = tmp_path / "l.h5"
+    write_store(path, nothing, kind="pseudo_labels", parameters={}, sources={})
+    strokes = LabelStore(tiny_data.scribbles / "labels.h5")
+    output = tmp_path / "worst.png"
+    with pytest.raises(ValueError, match=r"l\.h5: no pixel of any image is labelled"):
+        draw_worst_labels(dataset, strokes, LabelStore(path), output, num_images=3)
+    assert not output.exists()
+
+
 def write_empty(path):
     write_store(path, [], kind="pseudo_labels", parameters={}, sources={})
     return path

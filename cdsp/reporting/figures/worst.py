@@ -32,7 +32,7 @@ def draw_worst_labels(
         The images' ids with their mIoU, 0..1, over the classes that occur in label or mask.
 
     Raises:
-        ValueError: no masks, or stores of other images.
+        ValueError: no masks, stores of other images, or labels that are 255 throughout.
     """
     dataset.require_train_masks("the page of the worst labels")
     dataset = dataset.training_on(labels)
@@ -42,6 +42,8 @@ def draw_worst_labels(
         ranked.append((scores(confusion).mean_iou, image_id))
     # An image without a labelled pixel (NaN) is no failure of the label but its absence.
     worst = sorted(pair for pair in ranked if not np.isnan(pair[0]))[:num_images]
+    if not worst:
+        raise ValueError(f"{labels.path}: no pixel of any image is labelled; there is none to draw")
     drawn: list[list[np.ndarray]] = [[], [], []]
     present: set[int] = set()
     for _, image_id in worst:
