@@ -137,7 +137,10 @@ def open_training_data(
             continue
         path = paths.get(name)
         if path is None:
-            raise ValueError(f"the method reads {name} maps; give their store of {entry.store}")
+            raise ValueError(
+                f"the method reads {name} maps; give their store of {entry.store} "
+                f"(--{entry.option})"
+            )
         store = stores[name] = LabelStore(path, entry.store)
         if entry.made_from is None:
             store.require({}, {"dataset": dataset.digest})
