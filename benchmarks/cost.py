@@ -22,6 +22,7 @@ import pandas as pd
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.transforms import Bbox
 
 from cdsp.experiment.config import Config
 from cdsp.experiment.read import read_config
@@ -98,10 +99,11 @@ PLACES = ((4, 3, "left"), (4, -9, "left"), (4, 12, "left"), (4, -18, "left"), (-
 
 
 def label_points(axis: Axes, scored: pd.DataFrame) -> None:
-    """Write each method beside its point, where it covers no other name if there is a place."""
-    taken = []
-    for row in scored.to_dict("records"):
-        at = (row["times_scribble_only"], row["miou"])
+    """Write each method beside its point, where it covers no other name or point if it can."""
+    rows = scored.to_dict("records")
+    places = [(row["times_scribble_only"], row["miou"]) for row in rows]
+    taken = [Bbox.from_bounds(x - 2, y - 2, 4, 4) for x, y in axis.transData.transform(places)]
+    for row, at in zip(rows, places, strict=True):
         text = axis.annotate(row["method"], at, (0, 0), textcoords="offset points", fontsize=7)
         for x, y, side in PLACES:
             text.set(position=(x, y), ha=side)
