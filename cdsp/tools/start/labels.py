@@ -20,7 +20,7 @@ from cdsp.tools.start.choices import Choices
 FILTERS = "filters"
 TRIED_IMAGES = 32
 """Photographs that recipes are tried on."""
-HOLD_OUT = 0.5
+TRIED_HOLD_OUT = 0.5
 """Share of their strokes that is held out: as many as can be, for few strokes tell little."""
 MARGIN = 0.05
 """By which features must be better. Strokes lie within things and say nothing of outlines, which
@@ -94,7 +94,9 @@ def try_labels(
     chosen = tuple(choose_images(dataset, TRIED_IMAGES))
     dataset = replace(dataset, splits={**splits, "train": chosen})
     with TemporaryDirectory() as folder:
-        trial = HeldOutTrial(dataset, report.annotations, annotations, Path(folder), ratio=HOLD_OUT)
+        trial = HeldOutTrial(
+            dataset, report.annotations, annotations, Path(folder), ratio=TRIED_HOLD_OUT
+        )
         if not trial.holds_out:
             return TriedLabels(next(iter(recipes.values())), dict.fromkeys(recipes))
         shares = {one.recipe: one.mean for one in trial.run(recipes)}
